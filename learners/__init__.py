@@ -1,0 +1,1 @@
+"""What learns: labels, recipes, the scoreboard, guards, state and ONNX export. No Kafka, no HTTP."""

@@ -1,0 +1,113 @@
+"""Errors are situations, with data.
+
+    FreshetError                  anything a user of freshet can be told about
+    ├── Poison                    a record that can never be processed; goes to `dead-letters` with its original bytes
+    │   └── EventInvalid          ... because a field of the event is missing, mistyped or absurd
+    ├── ModelFileError            the model file is wrong; says file, line and what to write instead
+    │   └── NotExportable         ... because an estimator has no exact ONNX form
+    ├── SchemaUnknown             bytes written with an Avro schema that the catalog does not hold
+    ├── ReleaseRefused            a candidate that must not be served; says which check failed
+    ├── NoModel                   asked for a score before any release was loaded
+    ├── StateUnreadable           a journal record that is truncated, forged or of another model
+    ├── BrokerError               Kafka cannot be started, reached or used as asked
+    └── DataUnavailable           a data set is neither on disk nor to be had from the network
+"""
+
+from __future__ import annotations
+
+
+class FreshetError(Exception):
+    """Anything a user of freshet can be told about: the message says what to do next."""
+
+
+class Poison(FreshetError):
+    """A record that can never be processed, however often it is read again.
+
+    Args:
+        stage: where it failed, one of decode, validate, learn.
+        reason: one sentence that names the field.
+    """
+
+    def __init__(self, stage: str, reason: str) -> None:
+        super().__init__(f"{stage}: {reason}")
+        self.stage = stage
+        self.reason = reason
+
+
+class EventInvalid(Poison):
+    """A field of an event is missing, has the wrong type or an absurd value.
+
+    >>> EventInvalid("timestamp", "has no time zone").reason
+    'timestamp has no time zone'
+    """
+
+    def __init__(self, field: str, problem: str) -> None:
+        super().__init__("validate", f"{field} {problem}")
+        self.field = field
+        self.problem = problem
+
+
+class ModelFileError(FreshetError):
+    """The model file cannot be used; carries where, and what to write instead."""
+
+    def __init__(self, problem: str, *, path: str = "", line: int = 0) -> None:
+        where = f"{path}:{line}: " if line else f"{path}: " if path else ""
+        super().__init__(where + problem)
+        self.problem = problem
+        self.path = path
+        self.line = line
+
+
+class NotExportable(ModelFileError):
+    """An estimator that has no exact ONNX form.
+
+    Args:
+        estimator: the class, by its full name.
+        step: where it stands in the pipeline.
+        reason: why it has no exact form.
+        instead: what to use instead.
+    """
+
+    def __init__(self, estimator: str, step: str, reason: str, instead: str) -> None:
+        super().__init__(f"{estimator} (at {step}) cannot be exported to ONNX: {reason}. Use {instead} instead.")
+        self.estimator = estimator
+        self.step = step
+        self.reason = reason
+        self.instead = instead
+
+
+class SchemaUnknown(FreshetError):
+    """Bytes carry the fingerprint of a schema that the catalog does not hold."""
+
+    def __init__(self, fingerprint: str) -> None:
+        super().__init__(f"no schema in the catalog has the fingerprint {fingerprint}")
+        self.fingerprint = fingerprint
+
+
+class ReleaseRefused(FreshetError):
+    """A candidate failed a check between export and release; the live version stays."""
+
+    def __init__(self, check: str, reason: str) -> None:
+        super().__init__(f"{check}: {reason}")
+        self.check = check
+        self.reason = reason
+
+
+class NoModel(FreshetError):
+    """No release of the model has been loaded yet."""
+
+    def __init__(self, model: str) -> None:
+        super().__init__(f"no release of {model} is loaded yet; is `freshet worker learner` running?")
+        self.model = model
+
+
+class StateUnreadable(FreshetError):
+    """A journal record is truncated, forged or belongs to another model."""
+
+
+class BrokerError(FreshetError):
+    """Kafka cannot be started, reached or used as asked."""
+
+
+class DataUnavailable(FreshetError):
+    """A data set is neither on disk nor to be had from the network."""

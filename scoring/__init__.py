@@ -1,0 +1,1 @@
+"""What answers: sessions, the engine that swaps them, releases and the HTTP door."""
