@@ -1,16 +1,17 @@
 """Errors are situations, with data.
 
-    FreshetError                  anything a user of freshet can be told about
-    ├── Poison                    a record that can never be processed; goes to `dead-letters` with its original bytes
-    │   └── EventInvalid          ... because a field of the event is missing, mistyped or absurd
-    ├── ModelFileError            the model file is wrong; says file, line and what to write instead
-    │   └── NotExportable         ... because an estimator has no exact ONNX form
-    ├── SchemaUnknown             bytes written with an Avro schema that the catalog does not hold
-    ├── ReleaseRefused            a candidate that must not be served; says which check failed
-    ├── NoModel                   asked for a score before any release was loaded
-    ├── StateUnreadable           a journal record that is truncated, forged or of another model
-    ├── BrokerError               Kafka cannot be started, reached or used as asked
-    └── DataUnavailable           a data set is neither on disk nor to be had from the network
+FreshetError                  anything a user of freshet can be told about
+├── Poison                    a record that can never be processed; goes to `dead-letters` with its original bytes
+│   └── EventInvalid          ... because a field of the event is missing, mistyped or absurd
+├── ModelFileError            the model file is wrong; says file, line and what to write instead
+│   └── NotExportable         ... because an estimator has no exact ONNX form
+├── SchemaUnknown             bytes written with an Avro schema that the catalog does not hold
+├── ReleaseRefused            a candidate that must not be served; says which check failed
+├── NoModel                   asked for a score before any release was loaded
+├── StateUnreadable           a journal record that is truncated, forged or of another model
+├── BrokerError               Kafka cannot be started, reached or used as asked
+├── ProcessFailed             a child process that cannot be started; carries its last log lines
+└── DataUnavailable           a data set is neither on disk nor to be had from the network
 """
 
 from __future__ import annotations
@@ -107,6 +108,21 @@ class StateUnreadable(FreshetError):
 
 class BrokerError(FreshetError):
     """Kafka cannot be started, reached or used as asked."""
+
+
+class ProcessFailed(FreshetError):
+    """A child process cannot be started, however often it is tried.
+
+    >>> str(ProcessFailed("edge", 1, ("port 8080 is taken",)))
+    'edge cannot be started: exit code 1, its last lines:\\n  port 8080 is taken'
+    """
+
+    def __init__(self, name: str, exit_code: int, last_lines: tuple[str, ...]) -> None:
+        said = "".join(f"\n  {line}" for line in last_lines) or " none"
+        super().__init__(f"{name} cannot be started: exit code {exit_code}, its last lines:{said}")
+        self.name = name
+        self.exit_code = exit_code
+        self.last_lines = last_lines
 
 
 class DataUnavailable(FreshetError):

@@ -1,0 +1,159 @@
+"""Training: one learner, how far it has come, and what may be released of it.
+
+A training is a function of the `examples` log, repeats dropped: nothing in `learn` looks at a clock. Export, parity and
+gate work on copies, because River changes some estimators when they predict.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from typing import Any, Final
+
+import msgspec
+
+from learners.gate import Gate
+from learners.guard import admit
+from learners.model import Model
+from learners.onnx_export import to_onnx
+from learners.parity import check_parity
+from learners.scoreboard import Scoreboard
+from learners.state import decode_state, encode_state
+from schemas.errors import ReleaseRefused, StateUnreadable
+from schemas.features import Spec
+from schemas.records import Example, LearnedThrough, ParityOf, Release
+
+HELD_ROWS: Final = 64
+# What still travels inline in a `releases` record; more needs an object store.
+MOST_ONNX_BYTES: Final = 512 * 1024
+
+
+class Training:
+    """What one learner has gone through.
+
+    Attributes:
+        learner: the River model.
+        scoreboard: its progressive validation.
+        gate: its losses beside the live release's.
+        learned_through: the newest example learned.
+        refused: candidates refused so far.
+    """
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self.learner = model.new_learner()
+        self.scoreboard = Scoreboard()
+        self.gate = Gate()
+        self.learned_through = LearnedThrough()
+        self.refused = 0
+        self._seqs: dict[int, int] = {}
+        self._held: deque[dict[str, float | str]] = deque(maxlen=HELD_ROWS)
+
+    def is_repeat(self, example: Example) -> bool:
+        """Return whether the example was taken before: a source partition numbers its examples without a gap."""
+        return example.source.seq <= self._seqs.get(example.source.partition, -1)
+
+    def learn(self, offset: int, example: Example, p_live: float | None) -> None:
+        """Predict, note, learn: one example, in this order.
+
+        Args:
+            offset: of the example in `examples`.
+            example: not a repeat.
+            p_live: what the live release says of it, None where none is loaded.
+
+        Raises:
+            Poison: the guard keeps it from the learner; it counts as taken all the same.
+        """
+        self._seqs[example.source.partition] = example.source.seq
+        x = admit(example)
+        p = float(self.learner.predict_proba_one(x).get(True, 0.0))
+        self.scoreboard.add(p=p, served=example.score, y=example.y)
+        if p_live is not None:
+            self.gate.add(p=p, p_live=p_live, y=example.y)
+        self.learner.learn_one(x, example.y)
+        self._held.append(x)
+        self.learned_through = LearnedThrough(offset=offset, event_time=example.event_time)
+
+    def candidate(self, version: int, now_ms: int) -> Release:
+        """Return the learner as it is now, exported and checked.
+
+        Raises:
+            ReleaseRefused: parity, the gate or the size says no; counted in `refused`.
+        """
+        try:
+            return self._candidate(version, now_ms)
+        except ReleaseRefused:
+            self.refused += 1
+            raise
+
+    def _candidate(self, version: int, now_ms: int) -> Release:
+        spec = self.model.spec
+        metadata = {"spec": spec.to_json(), "learned_through": str(self.learned_through.offset)}
+        onnx = to_onnx(
+            self.learner, spec.numbers, spec.categories, name=spec.name, version=version, metadata=metadata
+        ).SerializeToString()
+        if len(onnx) > MOST_ONNX_BYTES:
+            raise ReleaseRefused("size", f"{len(onnx)} bytes of ONNX; a release holds at most {MOST_ONNX_BYTES}")
+        parity = check_parity(self.learner, onnx, list(self._held))
+        verdict = self.gate.judge()
+        metrics = self.scoreboard.metrics() | {
+            "gate_examples": float(verdict.examples),
+            "gate_logloss": verdict.logloss,
+            "gate_logloss_live": verdict.logloss_live,
+        }
+        return Release(
+            model=spec.name,
+            version=version,
+            created_at=now_ms,
+            sha256=hashlib.sha256(onnx).hexdigest(),
+            onnx=onnx,
+            spec=spec.to_json(),
+            learned_through=self.learned_through,
+            examples=self.scoreboard.examples,
+            positives=self.scoreboard.positives,
+            refused=self.refused,
+            metrics=metrics,
+            parity=ParityOf(rows=parity.rows, max_abs_diff=parity.max_abs_diff),
+        )
+
+    def snapshot(self) -> bytes:
+        """Return everything that `restore` needs, the learner in its canonical encoding."""
+        return msgspec.msgpack.encode(
+            {
+                "spec": self.model.spec.to_json(),
+                "learner": encode_state(self.learner),
+                "scoreboard": self.scoreboard.as_rows(),
+                "gate": self.gate.as_rows(),
+                "learned_through": [self.learned_through.offset, self.learned_through.event_time],
+                "refused": self.refused,
+                "seqs": list(self._seqs.items()),
+                "held": list(self._held),
+            }
+        )
+
+    @classmethod
+    def restore(cls, model: Model, snapshot: bytes) -> Training:
+        """Return the training that `snapshot` described.
+
+        Raises:
+            StateUnreadable: truncated, altered, or of a model with other features.
+        """
+        try:
+            rows: dict[str, Any] = msgspec.msgpack.decode(snapshot)
+        except msgspec.DecodeError as error:
+            raise StateUnreadable(f"the learner's journal record is damaged: {error}") from None
+        if Spec.from_json(rows["spec"]).features != model.spec.features:
+            raise StateUnreadable(
+                f"{model.spec.name} has learned with other features than the model file has now; "
+                "give the model a new name, so that it starts afresh beside the old one"
+            )
+        training = cls(model)
+        training.learner = decode_state(rows["learner"])
+        training.scoreboard = Scoreboard.from_rows(rows["scoreboard"])
+        training.gate = Gate.from_rows(rows["gate"])
+        offset, event_time = rows["learned_through"]
+        training.learned_through = LearnedThrough(offset=offset, event_time=event_time)
+        training.refused = rows["refused"]
+        training._seqs = dict(rows["seqs"])
+        training._held.extend(rows["held"])
+        return training

@@ -1,0 +1,38 @@
+"""Profile: what is remembered of a visitor, and no more than the model's features ask for."""
+
+from __future__ import annotations
+
+from typing import Final
+
+# A count saturates here: what a robot does a million times says no more than what it does a thousand times.
+MOST_REMEMBERED: Final = 1000
+
+
+class Profile:
+    """What is remembered of one visitor.
+
+    Attributes:
+        seen_ms: event time of the newest event.
+        times: for each counted event type (in `Memory.counted` order) the event times in its window, ascending.
+        last: for each event type with a recency (in `Memory.recent` order) the newest event time, 0 for never.
+    """
+
+    __slots__ = ("last", "seen_ms", "times")
+
+    def __init__(self, seen_ms: int, times: list[list[int]], last: list[int]) -> None:
+        self.seen_ms = seen_ms
+        self.times = times
+        self.last = last
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Profile) and self.as_row() == other.as_row()
+
+    __hash__ = None  # type: ignore[assignment]  # a profile changes
+
+    def as_row(self) -> tuple[int, list[list[int]], list[int]]:
+        """Return the profile as plain data; `Profile(*row)` is its inverse.
+
+        >>> Profile(*Profile(7, [[5, 7]], [0]).as_row()).times
+        [[5, 7]]
+        """
+        return (self.seen_ms, self.times, self.last)
