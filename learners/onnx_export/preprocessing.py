@@ -1,0 +1,84 @@
+"""Steps that change values: scaling and one-hot encoding."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from river import preprocessing
+
+from learners.onnx_export.convert import Role, full_name, settings, transform
+from learners.onnx_export.frame import Columns, Frame, OneHot, refuse_clashes
+from learners.onnx_export.graph import Graph
+from schemas.errors import NotExportable, ReleaseRefused
+
+
+@transform.register(preprocessing.StandardScaler)
+def transform_by_standard_scaler(scaler: preprocessing.StandardScaler, graph: Graph, frame: Frame) -> Frame:
+    """`(x - mean) / std`, and 0.0 for a feature that has not varied yet."""
+    _refuse_non_numbers(scaler, graph, frame)
+    if frame.numbers is None:
+        return frame
+    # `.get`, because `[]` on River's defaultdicts would add the feature to the model.
+    means = [_value(scaler.means.get(name, 0.0)) for name in frame.numbers.names]
+    if not scaler.with_std:
+        tensor = graph.op("Sub", frame.numbers.tensor, graph.numbers(means))
+        return replace(frame, numbers=Columns(tensor, frame.numbers.names))
+    stds = [_std(graph, name, _value(scaler.vars.get(name, 0.0))) for name in frame.numbers.names]
+    # Dividing by infinity gives River's 0.0 and keeps NaN, so a missing feature stays missing. Without a mean, because
+    # nothing is left of it, and x - mean could overflow to an infinity, which infinity does not divide to 0.0.
+    means = [0.0 if math.isinf(std) else mean for mean, std in zip(means, stds, strict=True)]
+    centred = graph.op("Sub", frame.numbers.tensor, graph.numbers(means))
+    tensor = graph.op("Div", centred, graph.numbers(stds, infinite=True))
+    return replace(frame, numbers=Columns(tensor, frame.numbers.names))
+
+
+def _value(statistic: object) -> float:
+    """A running statistic as it stands; with `window_size` River keeps an object for it."""
+    return statistic if isinstance(statistic, float | int) else float(statistic.get())  # type: ignore[attr-defined]
+
+
+def _std(graph: Graph, name: str, variance: float) -> float:
+    if not 0.0 <= variance < math.inf:
+        raise ReleaseRefused("export", f"{graph.step} holds the variance {variance} of {name!r}")
+    # River's own expression: `v**0.5` differs from sqrt(v) in the last bit for one value in a thousand.
+    return float(variance**0.5) if variance else math.inf
+
+
+@settings.register(preprocessing.OneHotEncoder)
+def settings_of_one_hot(encoder: preprocessing.OneHotEncoder, step: str, role: Role) -> None:
+    if encoder.drop_first:
+        reason = "drop_first drops the smallest key of each event, unseen values included"
+        raise NotExportable(full_name(encoder), step, reason, "OneHotEncoder()")
+
+
+@transform.register(preprocessing.OneHotEncoder)
+def transform_by_one_hot(encoder: preprocessing.OneHotEncoder, graph: Graph, frame: Frame) -> Frame:
+    """The key of each field. Zeros need no form: whoever reads a `OneHot` knows that all other keys are 0 or absent."""
+    if frame.numbers or frame.one_hots:
+        reason = "it would encode numbers by how Python prints them"
+        raise NotExportable(full_name(encoder), graph.step, reason, "SelectType(str) in front of it")
+    if frame.texts is None:
+        return frame
+    encoded = OneHot("", frame.texts.names, _allowed(encoder, graph, frame.texts.names))
+    keys = graph.op("StringConcat", graph.strings(encoded.prefixes), frame.texts.tensor)
+    frame = replace(frame, texts=None, one_hots=(replace(encoded, keys=keys),))
+    refuse_clashes(graph, frame)
+    return frame
+
+
+def _allowed(encoder: preprocessing.OneHotEncoder, graph: Graph, fields: tuple[str, ...]) -> frozenset[str] | None:
+    if encoder.categories is None:
+        return None
+    unknown = next((field for field in fields if field not in encoder.categories), None)
+    if unknown is not None:
+        reason = f"its categories do not list {unknown!r}, so River raises"
+        raise NotExportable(full_name(encoder), graph.step, reason, f"categories with values for {unknown!r}")
+    values = ((field, value) for field in fields for value in encoder.categories[field])
+    return frozenset(f"{field}_{value}" for field, value in values if isinstance(value, str))
+
+
+def _refuse_non_numbers(step: object, graph: Graph, frame: Frame) -> None:
+    if frame.texts or frame.one_hots:
+        kind = "texts" if frame.texts else "one-hot columns"
+        raise NotExportable(full_name(step), graph.step, f"{kind} reach it", "SelectType(float) in front of it")

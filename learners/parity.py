@@ -1,0 +1,180 @@
+"""Whether an artifact answers what its learner answers: replayed row by row before every release."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime as ort
+from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
+
+from schemas.errors import ReleaseRefused
+
+Row: TypeAlias = Mapping[str, float | str]
+"""One observation as River gets it: what is missing is left out."""
+
+# onnxruntime's errors have no common class but Exception.
+_ORT_ERRORS = (
+    ort_errors.Fail,
+    ort_errors.InvalidArgument,
+    ort_errors.InvalidGraph,
+    ort_errors.InvalidProtobuf,
+    ort_errors.NotImplemented,
+    ort_errors.RuntimeException,
+)
+
+# A value that no learner has met: random, so that it is not by accident somebody's country.
+UNSEEN = "unseen-4c0b7e51d2"
+
+
+@dataclass(frozen=True, slots=True)
+class Parity:
+    """How closely an artifact followed its learner.
+
+    Attributes:
+        rows: how many rows were compared, the check's own included.
+        max_abs_diff: the largest difference of a probability.
+        worst: the row that showed it.
+    """
+
+    rows: int
+    max_abs_diff: float
+    worst: Row
+
+
+def check_parity(model: Any, onnx_bytes: bytes, rows: Sequence[Row], *, tolerance: float = 1e-9) -> Parity:
+    """Replay rows through a copy of the River model and through onnxruntime, and refuse any disagreement.
+
+    To the rows given it adds its own: nothing present, each category unseen, each single feature missing. Where River
+    raises KeyError (`compose.Select` without its feature), the artifact must answer NaN.
+
+    Args:
+        model: the River model; it is copied, because River's scalers and pipelines change on predict.
+        onnx_bytes: what `to_onnx` made of it, serialized.
+        rows: observations, best those just learned; may be empty.
+        tolerance: largest allowed difference of a probability.
+
+    Raises:
+        ReleaseRefused: check "parity": a probability differs by more than the tolerance or is NaN, the winning class
+            differs, or a row has a feature that the artifact does not know.
+
+    >>> from river import linear_model, preprocessing
+    >>> from learners.onnx_export import to_onnx
+    >>> model = preprocessing.StandardScaler() | linear_model.LogisticRegression()
+    >>> artifact = to_onnx(model, ["price"], [], name="buys", version=0).SerializeToString()
+    >>> check_parity(model, artifact, [{"price": 3.0}])
+    Parity(rows=3, max_abs_diff=0.0, worst={'price': 3.0})
+    """
+    artifact = _Artifact(onnx_bytes)
+    replayed = [*rows, *_own_rows(artifact, rows)]
+    for row in replayed:
+        artifact.refuse_unknown(row)
+    river = copy.deepcopy(model)
+    worst, max_abs_diff = replayed[0], 0.0
+    for row, answer in zip(replayed, artifact.answers(replayed), strict=True):
+        diff = _difference(river, row, artifact.classes, answer, tolerance)
+        if diff > max_abs_diff:
+            worst, max_abs_diff = row, diff
+    return Parity(len(replayed), max_abs_diff, worst)
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    label: int
+    probabilities: npt.NDArray[np.float64]
+
+
+class _Artifact:
+    """The artifact in onnxruntime, one thread: sums keep one order, and the learner's core stays free."""
+
+    def __init__(self, onnx_bytes: bytes) -> None:
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.inter_op_num_threads = 1
+        options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+        try:
+            self._session = ort.InferenceSession(onnx_bytes, options, providers=["CPUExecutionProvider"])
+        except _ORT_ERRORS as error:
+            raise ReleaseRefused("parity", f"onnxruntime cannot load the artifact: {error}") from error
+        properties = self._session.get_modelmeta().custom_metadata_map
+        self.numbers: list[str] = json.loads(properties["numbers"])
+        self.categories: list[str] = json.loads(properties["categories"])
+        self.classes: list[Any] = json.loads(properties["classes"])
+
+    def refuse_unknown(self, row: Row) -> None:
+        unknown = sorted(row.keys() - {*self.numbers, *self.categories})
+        if unknown:
+            raise _refused(row, f"the artifact does not know {unknown[0]!r}")
+
+    def answers(self, rows: Sequence[Row]) -> list[_Answer]:
+        feed: dict[str, npt.NDArray[Any]] = {}
+        if self.numbers:
+            feed["numbers"] = np.array([[row.get(name, math.nan) for name in self.numbers] for row in rows], np.float64)
+        if self.categories:
+            # dtype object, because numpy's own strings lose trailing NULs.
+            feed["categories"] = np.array([[row.get(name, "") for name in self.categories] for row in rows], object)
+        try:
+            labels, probabilities = self._session.run(["label", "probabilities"], feed)
+        except _ORT_ERRORS as error:
+            raise ReleaseRefused("parity", f"onnxruntime cannot run the artifact: {error}") from error
+        return [_Answer(int(label), answer) for label, answer in zip(labels, probabilities, strict=True)]
+
+
+def _own_rows(artifact: _Artifact, rows: Sequence[Row]) -> Iterable[Row]:
+    """Rows for every rule about what is not there."""
+    base = _full_row(artifact, rows)
+    yield {}
+    for name in artifact.categories:
+        yield {**base, name: UNSEEN}
+    for missing in (*artifact.numbers, *artifact.categories):
+        yield {name: value for name, value in base.items() if name != missing}
+
+
+def _full_row(artifact: _Artifact, rows: Sequence[Row]) -> dict[str, float | str]:
+    """A row with every feature present, with values that were met if there are any."""
+    met: dict[str, float | str] = {}
+    for row in rows:
+        for name, value in row.items():
+            met.setdefault(name, value)
+    base: dict[str, float | str] = {name: met.get(name, 1.0) for name in artifact.numbers}
+    return base | {name: met.get(name, UNSEEN) for name in artifact.categories}
+
+
+def _difference(river: Any, row: Row, classes: Sequence[Any], answer: _Answer, tolerance: float) -> float:
+    """The largest difference between the two answers for one row, if it can be released with it."""
+    try:
+        proba: Mapping[Any, float] = river.predict_proba_one(dict(row))
+        winner = river.predict_one(dict(row))
+    except KeyError:
+        if np.isnan(answer.probabilities).all():
+            return 0.0
+        raise _refused(row, f"River raises, the artifact answers {answer.probabilities}") from None
+    if not proba.keys() <= set(classes):
+        raise _refused(row, f"River knows the classes {[*proba]}, the artifact {classes}")
+    expected = np.array([proba.get(label, 0.0) for label in classes], np.float64)
+    diff = float(np.abs(expected - answer.probabilities).max())
+    if not diff <= tolerance:  # also when it is NaN
+        difference = f"differing by {diff:.3g}, more than {tolerance:g}"
+        raise _refused(row, f"River answers {expected}, the artifact {answer.probabilities}, {difference}")
+    if classes[answer.label] != winner and not _decided_by_rounding(expected, diff, tolerance):
+        raise _refused(row, f"River predicts {winner!r}, the artifact {classes[answer.label]!r}")
+    return diff
+
+
+def _refused(row: Row, reason: str) -> ReleaseRefused:
+    return ReleaseRefused("parity", f"for {dict(row)!r}, {reason}")
+
+
+def _decided_by_rounding(expected: npt.NDArray[np.float64], diff: float, tolerance: float) -> bool:
+    """Whether two classes are as good as tied, and the probabilities differ, so that either may win.
+
+    With equal probabilities there is no rounding to blame: the tie itself was broken otherwise.
+    """
+    second, first = np.sort(expected)[-2:]
+    return diff > 0.0 and bool(first - second <= tolerance)

@@ -1,0 +1,93 @@
+"""Consume: the records of a topic as JSON, for people and for pipes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any, Final
+
+import msgspec
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.errors import KafkaError
+
+from schemas.errors import BrokerError
+from schemas.records import ON_TOPIC, as_fields, decode
+from streams.dead_letters import read_dead_letter
+from streams.topics import DEAD_LETTERS, MIB, Cluster
+
+_SHOWN_BYTES: Final = 64
+
+
+async def consume(cluster: Cluster, topic: str, *, limit: int = 0, follow: bool = False) -> AsyncIterator[str]:
+    """Yield the records of a topic of the table as JSON lines, oldest first within a partition.
+
+    Args:
+        cluster: where the topic is.
+        topic: its name in the table.
+        limit: at most so many; 0 is all.
+        follow: wait for more at the end instead of stopping there.
+
+    Raises:
+        BrokerError: no broker answers, or it does not have the topic.
+    """
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=cluster.bootstrap, enable_auto_commit=False, max_partition_fetch_bytes=17 * MIB
+    )
+    try:
+        await consumer.start()
+        # The topic's metadata is asked for by name: an unassigned consumer knows none.
+        partitions = await _partitions(consumer, cluster.topic(topic))
+        consumer.assign(partitions)
+        await consumer.seek_to_beginning()
+        ends = await consumer.end_offsets(partitions)
+        shown = 0
+        while follow or not await _reached(consumer, ends):
+            for records in (await consumer.getmany(timeout_ms=500)).values():
+                for record in records:
+                    if record.value is None and topic != DEAD_LETTERS:
+                        continue  # a tombstone: what it buries is gone
+                    yield as_json(topic, record)
+                    shown += 1
+                    if shown == limit:
+                        return
+    except KafkaError as error:
+        raise BrokerError(f"cannot read {cluster.topic(topic)} at {cluster.bootstrap}: {error!r}") from None
+    finally:
+        await consumer.stop()
+
+
+def as_json(topic: str, record: ConsumerRecord) -> str:
+    """Return one line of JSON for a record; bytes are shown as text where they are text, else as their length."""
+    if topic == DEAD_LETTERS:
+        shown: Any = as_fields(read_dead_letter(record.key, record.value, record.headers))
+    elif topic in ON_TOPIC:
+        shown = as_fields(decode(ON_TOPIC[topic], record.value))
+    else:
+        shown = {"partition": record.partition, "offset": record.offset, "key": record.key, "value": record.value}
+    return msgspec.json.encode(_readable(shown)).decode()
+
+
+def _readable(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _readable(child) for key, child in value.items()}
+    if isinstance(value, bytes):
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            return f"{len(value)} bytes: {value[:_SHOWN_BYTES].hex()}"
+    return value
+
+
+async def _partitions(consumer: AIOKafkaConsumer, topic: str) -> list[TopicPartition]:
+    for _ in range(50):
+        partitions = consumer.partitions_for_topic(topic)
+        if partitions:
+            return [TopicPartition(topic, partition) for partition in sorted(partitions)]
+        await consumer.topics()
+        await asyncio.sleep(0.1)
+    raise BrokerError(f"there is no topic {topic}; run `freshet topics --create`")
+
+
+async def _reached(consumer: AIOKafkaConsumer, ends: dict[TopicPartition, int]) -> bool:
+    positions = [await consumer.position(tp) for tp in ends]
+    return all(position >= end for position, end in zip(positions, ends.values(), strict=True))

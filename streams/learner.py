@@ -1,0 +1,242 @@
+"""Learner: examples in; a learner that never stops, and releases of it.
+
+The path of a chunk is `Learner.take`, that of a release `Learner.release`. One learner per model: all examples of a
+model lie in one partition, in one order, and what was learned is a function of that order alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from dataclasses import dataclass, field
+from math import nan
+from typing import Any, Final
+
+import msgspec
+from aiokafka import ConsumerRecord
+from faust.types import TP
+
+from learners.model import Model
+from learners.training import Training
+from schemas.errors import Poison, ReleaseRefused, SchemaUnknown
+from schemas.reader import X
+from schemas.records import Alias, Example, Release, decode, encode
+from scoring.engine import Engine
+from scoring.registry import LIVE, Registry
+from streams.dead_letters import dead_letter_headers
+from streams.journal import Journal
+from streams.sender import Sender
+from streams.topics import ALIASES, DEAD_LETTERS, EXAMPLES, JOURNAL_LEARNER, RELEASES, Cluster
+from streams.transport import ChunkApp, ChunkMessage, current
+
+log = logging.getLogger(__name__)
+
+JOURNAL_INTERVAL_S: Final = 1.0
+RELEASES_KEPT: Final = 100
+
+
+@dataclass(slots=True)
+class Owned:
+    """The training this worker owns, and what is not acknowledged yet."""
+
+    training: Training
+    journal: Journal
+    next_offset: int
+    held: list[ChunkMessage] = field(default_factory=list)
+    sent: list[asyncio.Future[Any]] = field(default_factory=list)
+    journaled_at_s: float = 0.0
+
+
+class Learner:
+    """Learns the examples of one model and releases what it has learned.
+
+    Args:
+        app: the Faust app whose agent feeds `take`.
+        model: what learns.
+        engine: holds the live session of the model, where there is one.
+        registry: the releases and aliases read so far; complete before `release` is called.
+        sender: writes everything this worker writes.
+        cluster: where the topics are.
+    """
+
+    def __init__(  # noqa: PLR0917
+        self, app: ChunkApp, model: Model, engine: Engine, registry: Registry, sender: Sender, cluster: Cluster
+    ) -> None:
+        self._app = app
+        self._model = model
+        self._name = model.spec.name
+        self._engine = engine
+        self._registry = registry
+        self._sender = sender
+        self._cluster = cluster
+        self._topic = {name: cluster.topic(name) for name in (ALIASES, DEAD_LETTERS, EXAMPLES, RELEASES)}
+        self._home: TP | None = None  # the partition in which the model's examples lie
+        self._owned: Owned | None = None
+        self._turn = asyncio.Lock()  # take, release, journal and revoke each see the training between two chunks
+        self._revoking = False
+        self._tried_offset = -1
+
+    async def take(self, message: ChunkMessage) -> None:
+        """Learn a chunk: read, guard, predict, learn; the acknowledgement follows with the journal."""
+        async with self._turn:
+            if self._revoking or not current(self._app, message):
+                return  # delivered before a rebalance: it will be delivered again to whoever owns it now
+            if message.tp != await self._where():
+                message.ack(self._app.consumer)  # a partition with other models' examples only
+                return
+            owned = self._owned or await self._take_over()
+
+            # 1. Read; what is in the training already is passed over. 2. Ask the live release, for the gate.
+            # 3. Predict and learn, one by one. 4. Hold the acknowledgement until the training is durable.
+            examples = [each for record in message.value for each in await self._read(owned, record)]
+            for (record, example), p_live in zip(examples, self._live(examples), strict=True):
+                if owned.training.is_repeat(example):
+                    continue
+                try:
+                    owned.training.learn(record.offset, example, p_live)
+                except Poison as poison:
+                    await self._bury(owned, record, poison)
+            owned.next_offset = max(owned.next_offset, message.stop)
+            message.value = None  # the offsets are enough from here on
+            owned.held.append(message)
+
+            if time.monotonic() - owned.journaled_at_s >= JOURNAL_INTERVAL_S:
+                await self._journal(owned)
+
+    async def _read(self, owned: Owned, record: ConsumerRecord) -> list[tuple[ConsumerRecord, Example]]:
+        """Return the record's example, or nothing: in the training already, another model's, or a dead letter."""
+        if record.offset < owned.next_offset or record.key != self._name.encode():
+            return []
+        try:
+            example = decode(Example, record.value or b"")
+        except (msgspec.DecodeError, SchemaUnknown, EOFError, ValueError, IndexError) as error:
+            await self._bury(owned, record, Poison("decode", f"not an example: {error}"))
+            return []
+        return [(record, example)]
+
+    def _live(self, examples: list[tuple[ConsumerRecord, Example]]) -> list[float] | list[None]:
+        """Return what the live release says of examples that it cannot have learned yet."""
+        if not examples or self._engine.version(self._name) < 0:
+            return [None] * len(examples)
+        return self._engine.session(self._name).score([self._x(example) for _, example in examples])
+
+    def _x(self, example: Example) -> X:
+        spec = self._model.spec
+        return (
+            tuple(example.numbers.get(name, nan) for name in spec.numbers),
+            tuple(example.categories.get(name, "") for name in spec.categories),
+        )
+
+    async def _bury(self, owned: Owned, record: ConsumerRecord, poison: Poison) -> None:
+        headers = dead_letter_headers(record, poison)
+        owned.sent.append(await self._sender.send(self._topic[DEAD_LETTERS], record.key, record.value, headers=headers))
+
+    async def release(self) -> None:
+        """Release what the learner is now, if it has learned since the last time; the first one has learned nothing."""
+        async with self._turn:
+            owned = await self._if_assigned()
+            if owned is None:
+                return
+            version = self._registry.newest_version(self._name) + 1
+            learned = owned.training.learned_through.offset
+            if version > 0 and learned in (self._tried_offset, self._live_offset()):
+                return
+            self._tried_offset = learned
+            started = time.perf_counter()
+            try:
+                candidate = owned.training.candidate(version, time.time_ns() // 1_000_000)
+            except ReleaseRefused as refused:
+                log.warning(
+                    "release_refused model=%s version=%d check=%s: %s", self._name, version, refused.check, refused
+                )
+                return
+            judged_ms = (time.perf_counter() - started) * 1000
+
+        # 1. The release is durable. 2. Only then may the alias point at it: no edge ever looks for what is not there.
+        await self._publish(candidate)
+        log.info(
+            "released model=%s version=%d examples=%d learned_through=%d bytes=%d judged_ms=%.1f",
+            self._name,
+            version,
+            candidate.examples,
+            learned,
+            len(candidate.onnx),
+            judged_ms,
+        )
+
+    def _live_offset(self) -> int | None:
+        live = self._registry.live(self._name)
+        return None if live is None else live.learned_through.offset
+
+    async def _publish(self, release: Release) -> None:
+        key = f"{self._name}/{release.version}".encode()
+        await (await self._sender.send(self._topic[RELEASES], key, encode(release)))
+        self._registry.release(release)
+        alias = Alias(model=self._name, alias=LIVE, version=release.version, changed_at=release.created_at)
+        await (await self._sender.send(self._topic[ALIASES], f"{self._name}/{LIVE}".encode(), encode(alias)))
+        self._registry.alias(alias)
+        aliased = self._registry.aliased_versions(self._name)
+        for version in self._registry.kept_versions(self._name)[:-RELEASES_KEPT]:
+            if version not in aliased:
+                await (await self._sender.send(self._topic[RELEASES], f"{self._name}/{version}".encode(), None))
+                self._registry.retire(self._name, version)
+
+    async def keep_time(self) -> None:
+        """Journal what is due."""
+        async with self._turn:
+            owned = self._owned
+            if owned and owned.held and time.monotonic() - owned.journaled_at_s >= JOURNAL_INTERVAL_S:
+                await self._journal(owned)
+
+    async def let_go(self) -> None:
+        """Make the training durable and acknowledge it: its partition may go to another worker."""
+        self._revoking = True
+        async with self._turn:
+            if self._owned is not None and self._owned.held:
+                await self._journal(self._owned)
+            self._owned = None
+
+    def go_on(self) -> None:
+        """Take chunks again, after a rebalance."""
+        self._revoking = False
+
+    async def _where(self) -> TP:
+        if self._home is None:
+            topic = self._topic[EXAMPLES]
+            self._home = TP(topic, await self._sender.partition_of(topic, self._name.encode()))
+        return self._home
+
+    async def _if_assigned(self) -> Owned | None:
+        if self._revoking or await self._where() not in self._app.consumer.assignment():
+            return None
+        return self._owned or await self._take_over()
+
+    async def _take_over(self) -> Owned:
+        partition = (await self._where()).partition
+        journal = Journal(
+            self._cluster, self._sender, topic=JOURNAL_LEARNER, partition=partition, key=f"{self._name}/{partition}"
+        )
+        entry = await journal.take_over()
+        training = Training(self._model) if entry is None else Training.restore(self._model, entry.state)
+        next_offset = 0 if entry is None else entry.next_offset
+        owned = self._owned = Owned(training, journal, next_offset, journaled_at_s=time.monotonic())
+        log.info(
+            "training_taken model=%s next_offset=%d examples=%d epoch=%d",
+            self._name,
+            next_offset,
+            training.scoreboard.examples,
+            journal.epoch,
+        )
+        return owned
+
+    async def _journal(self, owned: Owned) -> None:
+        # 1. Dead letters are durable. 2. The training is durable. 3. Only now acknowledge:
+        # a crash before 3 learns the chunk again from the state before it, never twice into one state.
+        await asyncio.gather(*owned.sent)
+        owned.sent.clear()
+        await owned.journal.write(owned.next_offset, owned.training.snapshot())
+        for message in owned.held:
+            message.ack(self._app.consumer)
+        owned.held.clear()
+        owned.journaled_at_s = time.monotonic()

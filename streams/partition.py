@@ -1,0 +1,221 @@
+"""Partition: everything the scorer knows of one events partition, as a function of that partition's log.
+
+No clock, no Kafka client, no chunk boundary decides anything here: the same records give the same examples however
+they were cut into chunks and whenever they were read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import msgspec
+from aiokafka import ConsumerRecord
+
+from learners.join import Closed, Join, Pending
+from schemas.errors import Poison, StateUnreadable
+from schemas.features import Spec
+from schemas.profile import Profile
+from schemas.reader import APPLIES, FUTURE_MS, OUTCOME, Reader, X
+from schemas.tick import TICK_HEADER, read_tick
+
+_FORMAT: Final = 1
+
+
+@dataclass(slots=True)
+class Taken:
+    """What a chunk comes to.
+
+    Attributes:
+        pendings: one per event that the model applies to, in log order; they want a score.
+        late: those of them that arrived too late to get a label.
+        closed: labels that became known, in log order.
+        dead: records that can never be processed, and why.
+        touched: visitors whose profile changed.
+    """
+
+    pendings: list[Pending] = field(default_factory=list)
+    closed: list[Closed] = field(default_factory=list)
+    dead: list[tuple[ConsumerRecord, Poison]] = field(default_factory=list)
+    touched: dict[str, Profile] = field(default_factory=dict)
+
+    @property
+    def rows(self) -> list[X]:
+        """The model's input for each pending."""
+        return [pending.x for pending in self.pendings]
+
+
+@dataclass(slots=True)
+class Counts:
+    """How many records of a partition came to what; each record is counted once."""
+
+    scored: int = 0
+    not_applicable: int = 0
+    duplicate: int = 0
+    dead: int = 0
+    ticks: int = 0
+    late: int = 0  # of the scored ones: no label will be known for them
+    misplaced: int = 0  # of all: the record's key is not its event's identity
+
+
+class Partition:
+    """The profiles, pendings and position of one events partition.
+
+    Attributes:
+        next_offset: everything before it is in the state.
+        newest_ms: the newest event time seen; the watermark lags it by the model's lateness.
+        seq: the number of the next example.
+    """
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self._spec = reader.spec
+        self.next_offset = 0
+        self.newest_ms = 0
+        self.seq = 0
+        self.profiles: dict[str, Profile] = {}  # in order of their last event: the first are the first to be forgotten
+        self.join = Join(reader.spec.within_ms)
+        self.counts = Counts()
+        self._known: dict[str, int] = {}  # event ids, with their times, as long as a repeat could still matter
+
+    @property
+    def watermark_ms(self) -> int:
+        """The event time before which nothing is waited for."""
+        return self.newest_ms - self._spec.lateness_ms
+
+    def take(self, records: Sequence[ConsumerRecord]) -> Taken:
+        """Take the records of a chunk; those that are in the state already are passed over."""
+        taken = Taken()
+        for record in records:
+            if record.offset < self.next_offset:
+                continue
+            self.next_offset = record.offset + 1
+            try:
+                if record.headers and any(name == TICK_HEADER for name, _ in record.headers):
+                    self._tick(record, taken)
+                else:
+                    self._event(record, taken)
+            except Poison as poison:
+                self.counts.dead += 1
+                taken.dead.append((record, poison))
+        return taken
+
+    def _event(self, record: ConsumerRecord, taken: Taken) -> None:
+        event = self._reader.read(record.value, record.timestamp)
+        visitor, time_ms, kinds = event.visitor, event.time_ms, event.kinds
+        applies = kinds & APPLIES
+        profile = self.profiles.pop(visitor, None)
+        try:
+            # Before anything is remembered: x is what was known when the event came, and an absurd x is poison.
+            x = self._reader.x(event, profile) if applies else None
+        except Poison:
+            if profile is not None:
+                self.profiles[visitor] = profile
+            raise
+        if event.id in self._known:
+            self.counts.duplicate += 1
+            if profile is not None:
+                self.profiles[visitor] = profile
+            return
+        self._known[event.id] = time_ms
+        if record.key is None or record.key != visitor.encode():
+            self.counts.misplaced += 1
+
+        watermark_ms = self.newest_ms - self._spec.lateness_ms
+        late = time_ms < watermark_ms
+        if kinds & OUTCOME and not late:
+            taken.closed += self.join.outcome(visitor, time_ms)
+        if x is not None:
+            pending = Pending(event.id, visitor, time_ms, x)
+            taken.pendings.append(pending)
+            self.counts.scored += 1
+            if late:
+                self.counts.late += 1
+            elif (closed := self.join.open(pending)) is not None:
+                taken.closed.append(closed)
+        else:
+            self.counts.not_applicable += 1
+        self.profiles[visitor] = taken.touched[visitor] = self._reader.remember(profile, time_ms, kinds)
+        if time_ms > self.newest_ms:
+            self._advance(time_ms, taken)
+
+    def _tick(self, record: ConsumerRecord, taken: Taken) -> None:
+        time_ms = read_tick(record.value)
+        if time_ms > record.timestamp + FUTURE_MS:
+            raise Poison("validate", "tick is more than 5 minutes ahead of its record")
+        self.counts.ticks += 1
+        if time_ms > self.newest_ms:
+            self._advance(time_ms, taken)
+
+    def _advance(self, newest_ms: int, taken: Taken) -> None:
+        self.newest_ms = newest_ms
+        watermark_ms = newest_ms - self._spec.lateness_ms
+        taken.closed += self.join.advance(watermark_ms)
+        _forget(self._known, watermark_ms - self._spec.within_ms)
+        horizon_ms = watermark_ms - self._spec.remembers_ms
+        for visitor in self.profiles:
+            if self.profiles[visitor].seen_ms >= horizon_ms:
+                break
+            del self.profiles[visitor]
+            break  # one per event keeps pace: no event adds more than one
+
+    def number(self, closed: int) -> range:
+        """Return the numbers of the next `closed` examples."""
+        first, self.seq = self.seq, self.seq + closed
+        return range(first, self.seq)
+
+    def snapshot(self) -> bytes:
+        """Return the state as bytes, from which `restore` makes an equal one."""
+        return _encode(
+            {
+                "format": _FORMAT,
+                "spec": self._spec.to_json(),
+                "next_offset": self.next_offset,
+                "newest_ms": self.newest_ms,
+                "seq": self.seq,
+                "profiles": {visitor: profile.as_row() for visitor, profile in self.profiles.items()},
+                "join": self.join.as_rows(),
+                "known": self._known,
+                "counts": [getattr(self.counts, name) for name in Counts.__dataclass_fields__],
+            }
+        )
+
+    @classmethod
+    def restore(cls, reader: Reader, snapshot: bytes) -> Partition:
+        """Return the state that `snapshot` described.
+
+        Raises:
+            StateUnreadable: damaged, or of a model that reads other things.
+        """
+        try:
+            rows: dict[str, Any] = msgspec.msgpack.decode(snapshot)
+            written = Spec.from_json(rows["spec"])
+        except (msgspec.DecodeError, KeyError) as error:
+            raise StateUnreadable(f"the scorer's journal record is damaged: {error}") from None
+        if written != reader.spec:
+            raise StateUnreadable(
+                f"{reader.spec.name} ran with another definition (features, outcome or times) than the model file has "
+                "now; give the model a new name, so that it starts afresh beside the old one"
+            )
+        partition = cls(reader)
+        partition.next_offset = rows["next_offset"]
+        partition.newest_ms = rows["newest_ms"]
+        partition.seq = rows["seq"]
+        partition.profiles = {visitor: Profile(*row) for visitor, row in rows["profiles"].items()}
+        partition.join = Join.from_rows(reader.spec.within_ms, rows["join"])
+        partition._known = rows["known"]
+        partition.counts = Counts(*rows["counts"])
+        return partition
+
+
+_encode = msgspec.msgpack.Encoder().encode
+
+
+def _forget(known: dict[str, int], horizon_ms: int) -> None:
+    # In arrival order, which is event-time order but for the disorder: the first is old enough or none is.
+    while known:
+        first = next(iter(known))
+        if known[first] >= horizon_ms:
+            return
+        del known[first]

@@ -1,0 +1,115 @@
+"""Replay: send events to the `events` topic, keyed by visitor, at a steady rate."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Iterable
+from typing import Any, Final
+
+import msgspec
+from aiokafka.errors import KafkaError
+
+from schemas.errors import BrokerError, Poison
+from schemas.features import Spec
+from schemas.reader import Event, Reader
+from schemas.tick import tick_headers, tick_value
+from streams.sender import Sender
+from streams.topics import EVENTS, Cluster
+
+_FAR_FUTURE_MS: Final = 32_503_680_000_000  # the year 3000: a producer's key does not depend on the time
+# Reads who and when of any event, and no field for a model.
+_ANY: Final = Spec(name="any", applies_to=(), features=(), outcome="", within_ms=0, lateness_ms=0, remembers_ms=0)
+_encode: Final = msgspec.json.Encoder().encode
+_SLICES_PER_S: Final = 50
+
+
+def key_of(value: bytes) -> bytes | None:
+    """Return the record key of an event: its visitor; None where it names nobody (it will be a dead letter).
+
+    >>> key_of(b'{"_id": "1", "timestamp": "2026-01-01T00:00:00Z", "identityMap": {"ECID": [{"id": "v"}]}}')
+    b'v'
+    """
+    event = _identified(value)
+    return None if event is None else event.visitor.encode()
+
+
+def _identified(value: bytes) -> Event | None:
+    try:
+        return _reader.read(value, _FAR_FUTURE_MS)
+    except Poison:
+        return None
+
+
+_reader: Final = Reader(_ANY)
+
+
+async def replay(
+    cluster: Cluster,
+    events: Iterable[dict[str, Any] | bytes],
+    *,
+    rate_per_s: float,
+    closing_ms: int = 0,
+    on_sent: Callable[[int], None] = lambda _: None,
+) -> int:
+    """Send events in the order given at a steady rate; return how many were sent and acknowledged.
+
+    Args:
+        cluster: where `events` is.
+        events: XED events, or bytes as they are.
+        rate_per_s: events per second; 0 is as fast as they go.
+        closing_ms: if not 0, every partition gets a tick this long after the newest event, so that pendings close.
+        on_sent: told the number sent so far, some 50 times a second.
+
+    Raises:
+        BrokerError: the broker does not take them.
+    """
+    sender = Sender(cluster.bootstrap)
+    topic = cluster.topic(EVENTS)
+    try:
+        await sender.start()
+        newest_ms, sent = 0, 0
+        waiting: list[asyncio.Future[Any]] = []
+        async for piece in _paced(events, rate_per_s):
+            for event in piece:
+                value = event if isinstance(event, bytes) else _encode(event)
+                read = _identified(value)
+                newest_ms = max(newest_ms, read.time_ms if read else 0)
+                waiting.append(await sender.send(topic, read.visitor.encode() if read else None, value))
+            sent += len(piece)
+            on_sent(sent)
+            if len(waiting) > 10_000:
+                await asyncio.gather(*waiting)
+                waiting.clear()
+        await asyncio.gather(*waiting)
+        if closing_ms and newest_ms:
+            await close_windows(sender, topic, newest_ms + closing_ms)
+    except KafkaError as error:
+        raise BrokerError(f"the broker at {cluster.bootstrap} did not take the events: {error!r}") from None
+    finally:
+        await sender.stop()
+    return sent
+
+
+async def close_windows(sender: Sender, topic: str, time_ms: int) -> None:
+    """Append a tick to every partition of an events topic."""
+    for partition in await sender.partitions(topic):
+        await (await sender.send(topic, None, tick_value(time_ms), partition=partition, headers=tick_headers()))
+
+
+async def _paced(events: Iterable[Any], rate_per_s: float) -> AsyncIterator[list[Any]]:
+    started = time.monotonic()
+    taken = 0
+    piece: list[Any] = []
+    size = max(1, int(rate_per_s / _SLICES_PER_S)) if rate_per_s else 1000
+    for event in events:
+        piece.append(event)
+        if len(piece) >= size:
+            taken += len(piece)
+            yield piece
+            piece = []
+            # Against the start, not against the last piece: a late piece is caught up, so the mean rate holds.
+            ahead_s = started + taken / rate_per_s - time.monotonic() if rate_per_s else 0.0
+            await asyncio.sleep(max(0.0, ahead_s))
+    if piece:
+        yield piece

@@ -1,0 +1,235 @@
+"""Scorer: events in; scores, examples and profiles out.
+
+The path of a chunk, top to bottom, is `Scorer.take`. A chunk is acknowledged once the journal record that contains it
+is durable, and that record is written once everything the chunk sent is durable; a crash before it repeats the chunk
+from the same state, which sends the same ids again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from math import isnan
+from typing import Any, Final
+
+from faust.types import TP
+
+from learners.join import Closed
+from learners.model import Model
+from schemas.profile import Profile
+from schemas.records import Example, LearnedThrough, Score, Source, VisitorProfile, encode, score_id
+from schemas.tick import tick_headers, tick_value
+from scoring.engine import Engine
+from scoring.session import Session
+from streams.dead_letters import dead_letter_headers
+from streams.journal import Journal
+from streams.partition import Partition, Taken
+from streams.sender import Record, Sender
+from streams.topics import DEAD_LETTERS, EVENTS, EXAMPLES, JOURNAL_SCORER, PROFILES, SCORES, Cluster
+from streams.transport import ChunkApp, ChunkMessage, current
+
+log = logging.getLogger(__name__)
+
+JOURNAL_INTERVAL_S: Final = 1.0
+IDLE_S: Final = 10.0
+
+
+@dataclass(slots=True)
+class Owned:
+    """A partition this worker owns: its state, and what is not acknowledged yet."""
+
+    state: Partition
+    journal: Journal
+    held: list[ChunkMessage] = field(default_factory=list)
+    sent: list[asyncio.Future[Any]] = field(default_factory=list)
+    journaled_at_s: float = 0.0
+    busy_at_s: float = 0.0
+    misplaced_told: bool = False
+
+
+class Scorer:
+    """Scores the events of the partitions that this worker owns.
+
+    Args:
+        app: the Faust app whose agent feeds `take`.
+        model: what to score.
+        engine: holds the live session of the model.
+        sender: writes everything this worker writes.
+        cluster: where the topics are.
+    """
+
+    def __init__(self, app: ChunkApp, model: Model, engine: Engine, sender: Sender, cluster: Cluster) -> None:
+        self._app = app
+        self._model = model
+        self._name = model.spec.name
+        self._engine = engine
+        self._sender = sender
+        self._cluster = cluster
+        self._topic = {name: cluster.topic(name) for name in (DEAD_LETTERS, EVENTS, EXAMPLES, PROFILES, SCORES)}
+        self._examples_partition = -1
+        self._owned: dict[TP, Owned] = {}
+        self._turn = asyncio.Lock()  # take, journal and revoke each see the state at a chunk's end, never within one
+        self._revoking = False
+
+    async def take(self, message: ChunkMessage) -> None:
+        """Score a chunk: read, decide, act; the acknowledgement follows with the journal."""
+        await self._engine.ready(self._name)
+        async with self._turn:
+            if self._revoking or not current(self._app, message):
+                return  # delivered before a rebalance: it will be delivered again to whoever owns it now
+            owned = self._owned.get(message.tp) or await self._take_over(message.tp)
+            session = self._engine.session(self._name)  # one version for the whole chunk
+
+            # 1. Decide: who, when, what, x. 2. Score. 3. Send. 4. Hold the acknowledgement until all of it is durable.
+            taken = owned.state.take(message.value)
+            self._score(taken, session)
+            await self._send(message.tp.partition, owned, taken, session)
+            message.value = None  # the offsets are enough from here on
+            owned.held.append(message)
+            owned.busy_at_s = time.monotonic()
+
+            if time.monotonic() - owned.journaled_at_s >= JOURNAL_INTERVAL_S:
+                await self._journal(owned)
+
+    def _score(self, taken: Taken, session: Session) -> None:
+        if taken.pendings:
+            for pending, score in zip(taken.pendings, session.score(taken.rows), strict=True):
+                pending.score = score
+                pending.version = session.version
+
+    async def _send(self, partition: int, owned: Owned, taken: Taken, session: Session) -> None:
+        for record, poison in taken.dead:
+            headers = dead_letter_headers(record, poison)
+            owned.sent.append(
+                await self._sender.send(
+                    self._topic[DEAD_LETTERS], record.key, record.value, partition=partition, headers=headers
+                )
+            )
+        # In the partition of the event, whatever the key says: a visitor's records stay together and in order.
+        for topic, to, records in (
+            (SCORES, partition, self._score_records(taken, session.learned_through)),
+            (EXAMPLES, self._examples_partition, self._example_records(partition, owned, taken.closed)),
+            (PROFILES, partition, self._profile_records(taken.touched)),
+        ):
+            owned.sent += await self._sender.send_chunk(self._topic[topic], to, records)
+        if owned.state.counts.misplaced and not owned.misplaced_told:
+            owned.misplaced_told = True
+            log.warning(
+                "event_misplaced partition=%d: a record's key is not its event's primary identity; such a visitor's "
+                "events may lie in several partitions and are joined in each alone (counted, told once)",
+                partition,
+            )
+
+    def _score_records(self, taken: Taken, learned_through: LearnedThrough) -> Iterator[Record]:
+        now_ms = time.time_ns() // 1_000_000
+        for pending in taken.pendings:
+            score = Score(
+                id=score_id(self._name, pending.event),
+                event=pending.event,
+                visitor=pending.visitor,
+                model=self._name,
+                version=pending.version,
+                score=pending.score,
+                learned_through=learned_through,
+                event_time=pending.time_ms,
+                scored_at=now_ms,
+                valid_until=pending.time_ms + self._model.spec.within_ms,
+            )
+            yield pending.visitor.encode(), encode(score)
+
+    def _example_records(self, partition: int, owned: Owned, closed: list[Closed]) -> Iterator[Record]:
+        spec = self._model.spec
+        for seq, each in zip(owned.state.number(len(closed)), closed, strict=True):
+            pending = each.pending
+            numbers, categories = pending.x
+            example = Example(
+                id=score_id(self._name, pending.event),
+                model=self._name,
+                event=pending.event,
+                visitor=pending.visitor,
+                numbers={name: value for name, value in zip(spec.numbers, numbers, strict=True) if not isnan(value)},
+                categories={name: value for name, value in zip(spec.categories, categories, strict=True) if value},
+                y=each.y,
+                score=pending.score,
+                version=pending.version,
+                event_time=pending.time_ms,
+                closed_at=each.closed_at_ms,
+                source=Source(partition=partition, seq=seq),
+            )
+            yield self._name.encode(), encode(example)
+
+    def _profile_records(self, touched: dict[str, Profile]) -> Iterator[Record]:
+        for visitor, profile in touched.items():
+            record = VisitorProfile(
+                model=self._name, visitor=visitor, seen=profile.seen_ms, times=profile.times, last=profile.last
+            )
+            yield f"{self._name}/{visitor}".encode(), encode(record)
+
+    async def keep_time(self) -> None:
+        """Journal what is due, and let time pass in partitions where nothing happens."""
+        async with self._turn:
+            if self._revoking:
+                return
+            # A partition without a new event may hold pendings all the same: it is taken over before its first chunk.
+            for tp in self._app.consumer.assignment():
+                if tp.topic == self._topic[EVENTS] and tp not in self._owned:
+                    await self._take_over(tp)
+            now_s = time.monotonic()
+            for tp, owned in self._owned.items():
+                if owned.held and now_s - owned.journaled_at_s >= JOURNAL_INTERVAL_S:
+                    await self._journal(owned)
+                idle_s = now_s - owned.busy_at_s
+                if idle_s >= IDLE_S and owned.state.join.waiting:
+                    owned.busy_at_s = now_s
+                    value = tick_value(owned.state.newest_ms + int(idle_s * 1000))
+                    await self._sender.send(
+                        self._topic[EVENTS], None, value, partition=tp.partition, headers=tick_headers()
+                    )
+
+    async def let_go(self) -> None:
+        """Make everything durable and acknowledge it: the partitions may go to another worker."""
+        self._revoking = True
+        async with self._turn:
+            for owned in self._owned.values():
+                if owned.held:
+                    await self._journal(owned)
+            self._owned.clear()
+
+    def go_on(self) -> None:
+        """Take chunks again, after a rebalance."""
+        self._revoking = False
+
+    async def _take_over(self, tp: TP) -> Owned:
+        if self._examples_partition < 0:
+            self._examples_partition = await self._sender.partition_of(self._topic[EXAMPLES], self._name.encode())
+        key = f"{self._name}/{tp.partition}"
+        journal = Journal(self._cluster, self._sender, topic=JOURNAL_SCORER, partition=tp.partition, key=key)
+        entry = await journal.take_over()
+        reader = self._model.reader
+        state = Partition(reader) if entry is None else Partition.restore(reader, entry.state)
+        now_s = time.monotonic()
+        owned = self._owned[tp] = Owned(state, journal, journaled_at_s=now_s, busy_at_s=now_s)
+        log.info(
+            "partition_taken model=%s partition=%d next_offset=%d visitors=%d pendings=%d epoch=%d",
+            self._name,
+            tp.partition,
+            state.next_offset,
+            len(state.profiles),
+            state.join.waiting,
+            journal.epoch,
+        )
+        return owned
+
+    async def _journal(self, owned: Owned) -> None:
+        # 1. What was sent is durable. 2. The state that says so is durable. 3. Only now acknowledge:
+        # a crash before 3 repeats chunks, never loses one.
+        await asyncio.gather(*owned.sent)
+        owned.sent.clear()
+        await owned.journal.write(owned.state.next_offset, owned.state.snapshot())
+        for message in owned.held:
+            message.ack(self._app.consumer)
+        owned.held.clear()
+        owned.journaled_at_s = time.monotonic()
