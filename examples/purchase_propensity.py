@@ -2,7 +2,7 @@
 
 from river import compose, linear_model, preprocessing
 
-from learners import Model, category, count, event_type, every, happens, hour, seconds_since
+from learners import Model, category, count, event_type, every, happens
 
 model = Model(
     name="purchase-propensity",
@@ -16,15 +16,18 @@ model = Model(
     features=[
         category("eventType"),
         category("placeContext.geo.countryCode"),
-        category("web.webReferrer.type"),
-        category("environment.operatingSystem"),
-        hour("timestamp"),
+        category("web.webPageDetails.siteSection"),
+        category("_experience.analytics.session.web.webReferrer.type"),
+        category("marketing.trackingCode"),
         count("web.webpagedetails.pageViews", within="30m"),
+        count("web.webinteraction.linkClicks", within="30m"),
         count("commerce.productViews", within="30m"),
         count("commerce.productListAdds", within="30m"),
         count("commerce.checkouts", within="30m"),
-        seconds_since("commerce.productViews"),
-        seconds_since("commerce.productListAdds"),
+        count("commerce.purchases", within="30m"),
+        count("web.webpagedetails.pageViews", within="3d"),
+        count("commerce.checkouts", within="3d"),
+        count("commerce.purchases", within="3d"),
     ],
     outcome=happens("commerce.purchases", within="30m"),
     learner=(

@@ -15,11 +15,13 @@ from typing import Any, Final
 
 import fastavro
 import fastavro.schema
+import msgspec
 
 from schemas.errors import SchemaUnknown
 
 MARKER: Final = b"\xc3\x01"
 _HEADER_BYTES: Final = 10
+_LONGEST_REASON: Final = 200
 
 
 @functools.cache
@@ -86,8 +88,17 @@ def read_single_object(value: bytes, name: str) -> Any:
 
     Raises:
         SchemaUnknown: the catalog does not hold the writer's schema.
+        msgspec.DecodeError: it is not such a record; says why in a few words, whatever the value holds.
     """
     writer = _by_fingerprint().get(value[2:_HEADER_BYTES])
     if writer is None:
         raise SchemaUnknown(value[2:_HEADER_BYTES].hex())
-    return fastavro.schemaless_reader(io.BytesIO(value[_HEADER_BYTES:]), writer, schema(name))
+    body = io.BytesIO(value[_HEADER_BYTES:])
+    try:
+        record = fastavro.schemaless_reader(body, writer, schema(name))
+    except Exception as error:  # noqa: BLE001  # fastavro raises whatever garbage makes it stumble over
+        # Cut short: fastavro quotes whole schemas, and a reason travels in a header.
+        raise msgspec.DecodeError(f"{type(error).__name__}: {str(error)[:_LONGEST_REASON]}") from None
+    if rest := len(body.read()):
+        raise msgspec.DecodeError(f"{rest} bytes follow the record")
+    return record

@@ -4,12 +4,14 @@ FreshetError                  anything a user of freshet can be told about
 ├── Poison                    a record that can never be processed; goes to `dead-letters` with its original bytes
 │   └── EventInvalid          ... because a field of the event is missing, mistyped or absurd
 ├── ModelFileError            the model file is wrong; says file, line and what to write instead
-│   └── NotExportable         ... because an estimator has no exact ONNX form
+│   ├── NotExportable         ... because an estimator has no exact ONNX form
+│   └── NotStorable           ... because an estimator holds something that the journal has no form for
 ├── SchemaUnknown             bytes written with an Avro schema that the catalog does not hold
 ├── ReleaseRefused            a candidate that must not be served; says which check failed
 ├── NoModel                   asked for a score before any release was loaded
 ├── StateUnreadable           a journal record that is truncated, forged or of another model
 ├── BrokerError               Kafka cannot be started, reached or used as asked
+├── PortTaken                 an edge cannot listen where it was told to
 ├── ProcessFailed             a child process that cannot be started; carries its last log lines
 └── DataUnavailable           a data set is neither on disk nor to be had from the network
 """
@@ -77,6 +79,22 @@ class NotExportable(ModelFileError):
         self.instead = instead
 
 
+class NotStorable(ModelFileError):
+    """A learner holds something that has no form in the journal: a function, an iterator, an open file.
+
+    Args:
+        attribute: class and attribute that hold it.
+        found: the class of what was found there.
+        reason: what is wrong with it.
+    """
+
+    def __init__(self, attribute: str, found: str, reason: str) -> None:
+        super().__init__(f"{attribute} holds a {found}, which cannot be written to the journal: {reason}")
+        self.attribute = attribute
+        self.found = found
+        self.reason = reason
+
+
 class SchemaUnknown(FreshetError):
     """Bytes carry the fingerprint of a schema that the catalog does not hold."""
 
@@ -108,6 +126,20 @@ class StateUnreadable(FreshetError):
 
 class BrokerError(FreshetError):
     """Kafka cannot be started, reached or used as asked."""
+
+
+class PortTaken(FreshetError):
+    """An edge cannot listen where it was told to.
+
+    >>> str(PortTaken("127.0.0.1", 8080, "Address already in use"))
+    'cannot listen on 127.0.0.1 port 8080: Address already in use; choose another with --port'
+    """
+
+    def __init__(self, host: str, port: int, reason: str) -> None:
+        super().__init__(f"cannot listen on {host} port {port}: {reason}; choose another with --port")
+        self.host = host
+        self.port = port
+        self.reason = reason
 
 
 class ProcessFailed(FreshetError):

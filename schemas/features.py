@@ -16,6 +16,8 @@ from schemas.xdm import event_type_name, field_type
 
 # Beyond this a number is taken for a slip upstream, not for an observation: one 1e12 ruins a running scaler for good.
 LARGEST: Final = 1e9
+# Beyond this a text is taken for a slip upstream, not for a category: an example has to fit into a record.
+LONGEST: Final = 2048
 
 
 class Number(msgspec.Struct, frozen=True, tag="number", tag_field="feature"):
@@ -28,7 +30,7 @@ class Number(msgspec.Struct, frozen=True, tag="number", tag_field="feature"):
 
 
 class Category(msgspec.Struct, frozen=True, tag="category", tag_field="feature"):
-    """The string (or the boolean, as "true" or "false") at a path; "" is missing."""
+    """The string (or the boolean, as "true" or "false") at a path; "" is missing, over 2,048 characters poison."""
 
     path: str
     name: str
@@ -55,7 +57,7 @@ class Count(msgspec.Struct, frozen=True, tag="count", tag_field="feature"):
 
 
 class SecondsSince(msgspec.Struct, frozen=True, tag="seconds_since", tag_field="feature"):
-    """Seconds since the visitor's last event of a type; missing where there was none."""
+    """Seconds since the visitor's last event of a type, this one left out; missing where there was none."""
 
     kind: str
     name: str

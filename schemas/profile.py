@@ -13,13 +13,14 @@ class Profile:
 
     Attributes:
         seen_ms: event time of the newest event.
-        times: for each counted event type (in `Memory.counted` order) the event times in its window, ascending.
-        last: for each event type with a recency (in `Memory.recent` order) the newest event time, 0 for never.
+        times: for each counted event type (in `Reader.counted` order) the event times in its window, ascending.
+        last: for each event type with a recency (in `Reader.recent` order) its last event times, ascending: the newest
+            one that no event is waited for before, and what came after it.
     """
 
     __slots__ = ("last", "seen_ms", "times")
 
-    def __init__(self, seen_ms: int, times: list[list[int]], last: list[int]) -> None:
+    def __init__(self, seen_ms: int, times: list[list[int]], last: list[list[int]]) -> None:
         self.seen_ms = seen_ms
         self.times = times
         self.last = last
@@ -29,10 +30,10 @@ class Profile:
 
     __hash__ = None  # type: ignore[assignment]  # a profile changes
 
-    def as_row(self) -> tuple[int, list[list[int]], list[int]]:
+    def as_row(self) -> tuple[int, list[list[int]], list[list[int]]]:
         """Return the profile as plain data; `Profile(*row)` is its inverse.
 
-        >>> Profile(*Profile(7, [[5, 7]], [0]).as_row()).times
+        >>> Profile(*Profile(7, [[5, 7]], [[]]).as_row()).times
         [[5, 7]]
         """
         return (self.seen_ms, self.times, self.last)

@@ -16,7 +16,7 @@ import msgspec
 
 from schemas.catalog import is_single_object, read_single_object
 from schemas.errors import EventInvalid, Poison, SchemaUnknown
-from schemas.features import Category, Count, Hour, Number, SecondsSince, Spec, Weekday
+from schemas.features import LONGEST, Category, Count, Hour, Number, SecondsSince, Spec, Weekday
 from schemas.profile import MOST_REMEMBERED, Profile
 from schemas.shape import Identity, attribute, event_type_of, leaf_type
 from schemas.xdm import MEASURES
@@ -62,6 +62,8 @@ class Reader:
 
     def __init__(self, spec: Spec) -> None:
         self.spec = spec
+        self.numbers = spec.numbers
+        self.categories = spec.categories
         self.counted = tuple(dict.fromkeys(f.kind for f in spec.features if isinstance(f, Count)))
         self.recent = tuple(dict.fromkeys(f.kind for f in spec.features if isinstance(f, SecondsSince)))
         self._shape = event_type_of(spec.features)
@@ -119,18 +121,38 @@ class Reader:
         """
         return self._x(event.fields, event.time_ms, profile)
 
+    def named(self, x: X) -> tuple[dict[str, float], dict[str, str]]:
+        """Return an `x` by feature name, what is missing left out."""
+        numbers, categories = x
+        return (
+            {name: value for name, value in zip(self.numbers, numbers, strict=True) if value == value},  # noqa: PLR0124
+            {name: value for name, value in zip(self.categories, categories, strict=True) if value},
+        )
+
+    def in_order(self, numbers: Mapping[str, float], categories: Mapping[str, str]) -> X:
+        """Return the `x` that `named` took apart.
+
+        Returns:
+            The numbers (NaN is missing) and the categories ("" is missing), in the spec's order.
+        """
+        return (
+            tuple([numbers.get(name, math.nan) for name in self.numbers]),
+            tuple([categories.get(name, "") for name in self.categories]),
+        )
+
 
 def visitor_of(fields: Any) -> str:
     """Return the primary identity: of `identityMap`, else of `endUserIDs._experience`.
 
-    Where none is marked primary the ECID is taken, then the AAID, then the first namespace in alphabetical order.
+    Where none is marked primary the ECID is taken, then the AAID, then the first namespace in alphabetical order; of
+    several in a namespace the first.
 
     Raises:
         EventInvalid: there is none.
     """
     for namespace in (fields.identityMap or {}).values():
         for identity in namespace or ():
-            if identity.primary and identity.id:
+            if identity is not None and identity.primary and identity.id:
                 return _short(identity.id)
     older = fields.endUserIDs.experience if fields.endUserIDs is not None else None
     for identity in (older or {}).values():
@@ -139,8 +161,12 @@ def visitor_of(fields: Any) -> str:
     return _short(_unmarked(fields.identityMap or {}, older or {}))
 
 
-def _unmarked(identity_map: dict[str, list[Identity] | None], older: dict[str, Identity | None]) -> str:
-    found = {key: each.id for key, namespace in identity_map.items() for each in namespace or () if each.id}
+def _unmarked(identity_map: dict[str, list[Identity | None] | None], older: dict[str, Identity | None]) -> str:
+    found: dict[str, str] = {}
+    for key, namespace in identity_map.items():
+        for each in namespace or ():
+            if each is not None and each.id:
+                found.setdefault(key, each.id)
     for key, each in older.items():
         if each is not None and each.id:
             found.setdefault({"mcid": "ECID", "aaid": "AAID"}.get(key, key), each.id)
@@ -163,9 +189,9 @@ def _from_avro(value: bytes) -> Any:
     except SchemaUnknown as error:
         raise Poison("decode", str(error)) from None
     except OverflowError:
-        raise EventInvalid("timestamp", "is beyond the year 9999") from None
-    except Exception as error:  # noqa: BLE001  # fastavro raises whatever garbage makes it stumble over
-        raise Poison("decode", f"not an Avro event: {error!r}") from None
+        raise EventInvalid("timestamp", "is not within the years 1 to 9999") from None
+    except msgspec.DecodeError as error:
+        raise Poison("decode", f"not an Avro event: {error}") from None
     return record
 
 
@@ -254,8 +280,16 @@ def _x_source(spec: Spec, counted: tuple[str, ...], recent: tuple[str, ...]) -> 
             slot = f"c{len(categories)}"
             categories.append(slot)
             default.append(f"{slot} = ''")
-            value = "('true' if v else 'false')" if leaf_type(feature) == "boolean" else "v"
-            leaves.setdefault(feature.path, []).append(f"{slot} = {value}")
+            boolean = leaf_type(feature) == "boolean"
+            leaves.setdefault(feature.path, []).extend(
+                [f"{slot} = 'true' if v else 'false'"]
+                if boolean
+                else [
+                    f"if len(v) > {LONGEST}:",
+                    f"    raise EventInvalid({feature.path!r}, 'is longer than {LONGEST} characters')",
+                    f"{slot} = v",
+                ]
+            )
             continue
         slot = f"n{len(numbers)}"
         numbers.append(slot)
@@ -287,8 +321,9 @@ def _x_source(spec: Spec, counted: tuple[str, ...], recent: tuple[str, ...]) -> 
             past.append(f"{slot} = float(until_{times} - bisect_right({times}, t - {feature.within_ms}))")
         else:
             default.append(f"{slot} = nan")
+            # As above: an outcome that was read before the event must not show, nor hide what was before it.
             past.append(f"v = p.last[{recent.index(feature.kind)}]")
-            past.append(f"if 0 < v <= t: {slot} = (t - v) / 1000.0")
+            past.append(f"if v and v[0] <= t: {slot} = (t - v[bisect_right(v, t) - 1]) / 1000.0")
     return "\n".join(
         [
             "def generated(e, t, p):",
@@ -310,7 +345,7 @@ def _remember_source(spec: Spec, counted: tuple[str, ...], recent: tuple[str, ..
     lines = [
         "def generated(p, t, kinds):",
         f"    if p is None or t - p.seen_ms > {spec.remembers_ms}:",
-        f"        p = Profile(t, [{', '.join('[]' for _ in counted)}], [{', '.join('0' for _ in recent)}])",
+        f"        p = Profile(t, [{', '.join('[]' for _ in counted)}], [{', '.join('[]' for _ in recent)}])",
         "    elif t > p.seen_ms: p.seen_ms = t",
         f"    if kinds < {OUTCOME * 2}: return p",
     ]
@@ -324,6 +359,14 @@ def _remember_source(spec: Spec, counted: tuple[str, ...], recent: tuple[str, ..
             f"        if len(times) > {MOST_REMEMBERED}: del times[0]",
         ]
     for place, _ in enumerate(recent):
-        lines.append(f"    if kinds & {4 << (len(counted) + place)} and t > p.last[{place}]: p.last[{place}] = t")
+        lines += [
+            f"    if kinds & {4 << (len(counted) + place)}:",
+            f"        last = p.last[{place}]",
+            "        insort(last, t)",
+            # One at or before the oldest event that is not late yet, and all since: each may be some event's last.
+            f"        settled = bisect_right(last, p.seen_ms - {spec.lateness_ms}) - 1",
+            "        if settled > 0: del last[:settled]",
+            f"        if len(last) > {MOST_REMEMBERED}: del last[0]",
+        ]
     lines.append("    return p")
     return "\n".join(lines)

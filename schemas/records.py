@@ -1,7 +1,8 @@
 """The records freshet writes: one struct each, beside its Avro schema, and the bytes between them.
 
-`scores` travels as JSON so that Kafka's own console tools show it; that JSON is also the schema's Avro JSON encoding.
-Everything else travels in Avro's single-object encoding (`schemas.catalog`). Times are milliseconds since 1970.
+`scores` and `examples`, the two that people look at and that the hot path writes, travel as JSON, so that Kafka's own
+console tools show them; their schemas have no unions, so that this JSON is also their Avro JSON encoding. Everything
+else travels in Avro's single-object encoding (`schemas.catalog`). Times are milliseconds since 1970.
 """
 
 from __future__ import annotations
@@ -109,7 +110,7 @@ class VisitorProfile(_Record, frozen=True):
     visitor: str
     seen: int
     times: list[list[int]]
-    last: list[int]
+    last: list[list[int]]
 
 
 class DeadLetter(_Record, frozen=True):
@@ -162,7 +163,7 @@ def encode(record: _Record) -> bytes:
     >>> decode(Alias, encode(alias)) == alias
     True
     """
-    if isinstance(record, Score):
+    if isinstance(record, Score | Example):
         return _json(record)
     return write_single_object(_NAMES[type(record)], as_fields(record))
 
@@ -176,7 +177,10 @@ def decode(kind: type[R], value: bytes) -> R:
     """
     if is_single_object(value):
         return msgspec.convert(read_single_object(value, _NAMES[kind]), kind)
-    return msgspec.json.decode(value, type=kind)
+    try:
+        return msgspec.json.decode(value, type=kind)
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise msgspec.DecodeError(str(error)) from None
 
 
 def score_id(model: str, event: str) -> str:

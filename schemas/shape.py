@@ -38,7 +38,7 @@ _ROOT: Final[dict[str, Any]] = {
     "_id": str | None,
     "timestamp": Annotated[dt.datetime, msgspec.Meta(tz=True)] | None,
     "eventType": str | None,
-    "identityMap": dict[str, list[Identity] | None] | None,
+    "identityMap": dict[str, list[Identity | None] | None] | None,
     "endUserIDs": ExperienceIDs | None,
 }
 
@@ -73,7 +73,8 @@ def attribute(key: str) -> str:
     >>> attribute("_id"), attribute("dma-ID")
     ('_id', 'k_dma_2d_ID')
     """
-    if key.isidentifier() and not keyword.iskeyword(key) and not key.startswith("__"):
+    # ASCII only: Python reads the identifier `ﬁ` as `fi`, and would then look for an attribute that is not there.
+    if key.isascii() and key.isidentifier() and not keyword.iskeyword(key) and not key.startswith("__"):
         return key
     return "k_" + "".join(c if c.isalnum() and c.isascii() else f"_{ord(c):x}_" for c in key)
 

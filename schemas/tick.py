@@ -49,5 +49,5 @@ def read_tick(value: bytes | None) -> int:
     """
     try:
         return _decode(value or b"").tick
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise EventInvalid("tick", f"is not readable: {error}") from None

@@ -42,7 +42,7 @@ _FIELDS: Final[Mapping[FieldType, str]] = {
         _experience.analytics.endUser.firstWeb.webReferrer.type
     """,
     "number": """
-        application.closes.value application.crashes.value application.featureUsages.value
+        application.applicationCloses.value application.crashes.value application.featureUsages.value
         application.firstLaunches.value application.installs.value application.launches.value
         application.upgrades.value application.sessionLength
         botDetection.score
@@ -88,6 +88,7 @@ MEASURES: Final[Mapping[str, str]] = {
     "commerce.productListViews": "commerce.productListViews.value",
     "commerce.productViews": "commerce.productViews.value",
     "application.launch": "application.launches.value",
+    "application.close": "application.applicationCloses.value",
     "web.webinteraction.linkClicks": "web.webInteraction.linkClicks.value",
     "web.webpagedetails.pageViews": "web.webPageDetails.pageViews.value",
 }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from typing import Any, Final
 
@@ -13,7 +12,7 @@ from aiokafka.errors import KafkaError
 from schemas.errors import BrokerError
 from schemas.records import ON_TOPIC, as_fields, decode
 from streams.dead_letters import read_dead_letter
-from streams.topics import DEAD_LETTERS, MIB, Cluster
+from streams.topics import DEAD_LETTERS, MIB, Cluster, partitions_of
 
 _SHOWN_BYTES: Final = 64
 
@@ -30,13 +29,12 @@ async def consume(cluster: Cluster, topic: str, *, limit: int = 0, follow: bool 
     Raises:
         BrokerError: no broker answers, or it does not have the topic.
     """
+    partitions = await partitions_of(cluster, topic)
     consumer = AIOKafkaConsumer(
         bootstrap_servers=cluster.bootstrap, enable_auto_commit=False, max_partition_fetch_bytes=17 * MIB
     )
     try:
         await consumer.start()
-        # The topic's metadata is asked for by name: an unassigned consumer knows none.
-        partitions = await _partitions(consumer, cluster.topic(topic))
         consumer.assign(partitions)
         await consumer.seek_to_beginning()
         ends = await consumer.end_offsets(partitions)
@@ -76,16 +74,6 @@ def _readable(value: Any) -> Any:
         except UnicodeDecodeError:
             return f"{len(value)} bytes: {value[:_SHOWN_BYTES].hex()}"
     return value
-
-
-async def _partitions(consumer: AIOKafkaConsumer, topic: str) -> list[TopicPartition]:
-    for _ in range(50):
-        partitions = consumer.partitions_for_topic(topic)
-        if partitions:
-            return [TopicPartition(topic, partition) for partition in sorted(partitions)]
-        await consumer.topics()
-        await asyncio.sleep(0.1)
-    raise BrokerError(f"there is no topic {topic}; run `freshet topics --create`")
 
 
 async def _reached(consumer: AIOKafkaConsumer, ends: dict[TopicPartition, int]) -> bool:

@@ -38,7 +38,12 @@ def read_dead_letter(key: bytes | None, value: bytes | None, headers: Sequence[H
     >>> read_dead_letter(b"v", b"{", headers).offset
     7
     """
-    happened = {name.removeprefix(PREFIX): text.decode() for name, text in headers if name.startswith(PREFIX)}
+    # A header's value may be null, or anything: a record that has been here before brings such headers along.
+    happened = {
+        name.removeprefix(PREFIX): (text or b"").decode(errors="replace")
+        for name, text in headers
+        if name.startswith(PREFIX)
+    }
     return DeadLetter(
         key=key,
         value=value,

@@ -65,7 +65,7 @@ class Journal:
         Raises:
             StateUnreadable: there are records of this key, and none of them can be read.
         """
-        entry = await self._newest()
+        entry = await self.newest()
         if entry is not None:
             self.epoch = entry.epoch + 1
             await self.write(entry.next_offset, entry.state)  # the fence: from here on this epoch is the newest
@@ -91,7 +91,12 @@ class Journal:
         # With the epoch: compaction keeps the last record of a key, and a late one of a former owner must not be it.
         return f"{self._key}/{epoch}".encode()
 
-    async def _newest(self) -> Entry | None:
+    async def newest(self) -> Entry | None:
+        """Return the newest state, None where there is none yet.
+
+        Raises:
+            StateUnreadable: there are records of this key, and none of them can be read.
+        """
         consumer = AIOKafkaConsumer(
             bootstrap_servers=self._bootstrap,
             enable_auto_commit=False,

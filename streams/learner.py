@@ -10,7 +10,6 @@ import asyncio
 import logging
 import time
 from dataclasses import dataclass, field
-from math import nan
 from typing import Any, Final
 
 import msgspec
@@ -20,7 +19,6 @@ from faust.types import TP
 from learners.model import Model
 from learners.training import Training
 from schemas.errors import Poison, ReleaseRefused, SchemaUnknown
-from schemas.reader import X
 from schemas.records import Alias, Example, Release, decode, encode
 from scoring.engine import Engine
 from scoring.registry import LIVE, Registry
@@ -119,14 +117,9 @@ class Learner:
         """Return what the live release says of examples that it cannot have learned yet."""
         if not examples or self._engine.version(self._name) < 0:
             return [None] * len(examples)
-        return self._engine.session(self._name).score([self._x(example) for _, example in examples])
-
-    def _x(self, example: Example) -> X:
-        spec = self._model.spec
-        return (
-            tuple(example.numbers.get(name, nan) for name in spec.numbers),
-            tuple(example.categories.get(name, "") for name in spec.categories),
-        )
+        in_order = self._model.reader.in_order
+        rows = [in_order(example.numbers, example.categories) for _, example in examples]
+        return self._engine.session(self._name).score(rows)
 
     async def _bury(self, owned: Owned, record: ConsumerRecord, poison: Poison) -> None:
         headers = dead_letter_headers(record, poison)
@@ -153,8 +146,8 @@ class Learner:
                 return
             judged_ms = (time.perf_counter() - started) * 1000
 
-        # 1. The release is durable. 2. Only then may the alias point at it: no edge ever looks for what is not there.
-        await self._publish(candidate)
+            # 1. The release is durable. 2. Only then may the alias point at it: no edge looks for what is not there.
+            await self._publish(candidate)
         log.info(
             "released model=%s version=%d examples=%d learned_through=%d bytes=%d judged_ms=%.1f",
             self._name,

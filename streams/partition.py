@@ -6,6 +6,7 @@ they were cut into chunks and whenever they were read.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -29,7 +30,6 @@ class Taken:
 
     Attributes:
         pendings: one per event that the model applies to, in log order; they want a score.
-        late: those of them that arrived too late to get a label.
         closed: labels that became known, in log order.
         dead: records that can never be processed, and why.
         touched: visitors whose profile changed.
@@ -74,10 +74,13 @@ class Partition:
         self.next_offset = 0
         self.newest_ms = 0
         self.seq = 0
-        self.profiles: dict[str, Profile] = {}  # in order of their last event: the first are the first to be forgotten
+        # In order of their last event: the first are the first to be forgotten. Not a dict: that has to step over all
+        # that was deleted at its front to find its first.
+        self.profiles: OrderedDict[str, Profile] = OrderedDict()
         self.join = Join(reader.spec.within_ms)
         self.counts = Counts()
-        self._known: dict[str, int] = {}  # event ids, with their times, as long as a repeat could still matter
+        # Event ids, with their times, as long as a repeat could still matter.
+        self._known: OrderedDict[str, int] = OrderedDict()
 
     @property
     def watermark_ms(self) -> int:
@@ -105,18 +108,11 @@ class Partition:
         event = self._reader.read(record.value, record.timestamp)
         visitor, time_ms, kinds = event.visitor, event.time_ms, event.kinds
         applies = kinds & APPLIES
-        profile = self.profiles.pop(visitor, None)
-        try:
-            # Before anything is remembered: x is what was known when the event came, and an absurd x is poison.
-            x = self._reader.x(event, profile) if applies else None
-        except Poison:
-            if profile is not None:
-                self.profiles[visitor] = profile
-            raise
+        profile = self.profiles.get(visitor)
+        # Before anything is remembered: x is what was known when the event came, and an absurd x is poison.
+        x = self._reader.x(event, profile) if applies else None
         if event.id in self._known:
             self.counts.duplicate += 1
-            if profile is not None:
-                self.profiles[visitor] = profile
             return
         self._known[event.id] = time_ms
         if record.key is None or record.key != visitor.encode():
@@ -124,7 +120,7 @@ class Partition:
 
         watermark_ms = self.newest_ms - self._spec.lateness_ms
         late = time_ms < watermark_ms
-        if kinds & OUTCOME and not late:
+        if kinds & OUTCOME:  # a late one too: it still decides what is still open
             taken.closed += self.join.outcome(visitor, time_ms)
         if x is not None:
             pending = Pending(event.id, visitor, time_ms, x)
@@ -137,6 +133,7 @@ class Partition:
         else:
             self.counts.not_applicable += 1
         self.profiles[visitor] = taken.touched[visitor] = self._reader.remember(profile, time_ms, kinds)
+        self.profiles.move_to_end(visitor)
         if time_ms > self.newest_ms:
             self._advance(time_ms, taken)
 
@@ -153,12 +150,13 @@ class Partition:
         watermark_ms = newest_ms - self._spec.lateness_ms
         taken.closed += self.join.advance(watermark_ms)
         _forget(self._known, watermark_ms - self._spec.within_ms)
+        # All that are old enough, not one an event: where times are whole seconds, of many events one gets here.
         horizon_ms = watermark_ms - self._spec.remembers_ms
-        for visitor in self.profiles:
+        while self.profiles:
+            visitor = next(iter(self.profiles))
             if self.profiles[visitor].seen_ms >= horizon_ms:
                 break
             del self.profiles[visitor]
-            break  # one per event keeps pace: no event adds more than one
 
     def number(self, closed: int) -> range:
         """Return the numbers of the next `closed` examples."""
@@ -189,11 +187,17 @@ class Partition:
             StateUnreadable: damaged, or of a model that reads other things.
         """
         try:
-            rows: dict[str, Any] = msgspec.msgpack.decode(snapshot)
-            written = Spec.from_json(rows["spec"])
-        except (msgspec.DecodeError, KeyError) as error:
-            raise StateUnreadable(f"the scorer's journal record is damaged: {error}") from None
-        if written != reader.spec:
+            return cls._restored(reader, msgspec.msgpack.decode(snapshot))
+        except (msgspec.DecodeError, LookupError, TypeError, ValueError) as error:
+            raise StateUnreadable(f"the scorer's journal record is damaged: {error!r}") from error
+
+    @classmethod
+    def _restored(cls, reader: Reader, rows: dict[str, Any]) -> Partition:
+        if rows["format"] != _FORMAT:
+            raise StateUnreadable(
+                f"the scorer's journal record has format {rows['format']}; this freshet reads format {_FORMAT}"
+            )
+        if Spec.from_json(rows["spec"]) != reader.spec:
             raise StateUnreadable(
                 f"{reader.spec.name} ran with another definition (features, outcome or times) than the model file has "
                 "now; give the model a new name, so that it starts afresh beside the old one"
@@ -202,9 +206,9 @@ class Partition:
         partition.next_offset = rows["next_offset"]
         partition.newest_ms = rows["newest_ms"]
         partition.seq = rows["seq"]
-        partition.profiles = {visitor: Profile(*row) for visitor, row in rows["profiles"].items()}
+        partition.profiles.update((visitor, Profile(*row)) for visitor, row in rows["profiles"].items())
         partition.join = Join.from_rows(reader.spec.within_ms, rows["join"])
-        partition._known = rows["known"]
+        partition._known.update(rows["known"])
         partition.counts = Counts(*rows["counts"])
         return partition
 
@@ -212,7 +216,7 @@ class Partition:
 _encode = msgspec.msgpack.Encoder().encode
 
 
-def _forget(known: dict[str, int], horizon_ms: int) -> None:
+def _forget(known: OrderedDict[str, int], horizon_ms: int) -> None:
     # In arrival order, which is event-time order but for the disorder: the first is old enough or none is.
     while known:
         first = next(iter(known))

@@ -12,7 +12,7 @@ from aiokafka.errors import KafkaError
 
 from schemas.errors import BrokerError, Poison
 from schemas.features import Spec
-from schemas.reader import Event, Reader
+from schemas.reader import FUTURE_MS, Event, Reader
 from schemas.tick import tick_headers, tick_value
 from streams.sender import Sender
 from streams.topics import EVENTS, Cluster
@@ -74,7 +74,8 @@ async def replay(
             for event in piece:
                 value = event if isinstance(event, bytes) else _encode(event)
                 read = _identified(value)
-                newest_ms = max(newest_ms, read.time_ms if read else 0)
+                if read is not None and newest_ms < read.time_ms <= _now_ms() + FUTURE_MS:  # else it is poison
+                    newest_ms = read.time_ms
                 waiting.append(await sender.send(topic, read.visitor.encode() if read else None, value))
             sent += len(piece)
             on_sent(sent)
@@ -89,6 +90,10 @@ async def replay(
     finally:
         await sender.stop()
     return sent
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
 async def close_windows(sender: Sender, topic: str, time_ms: int) -> None:

@@ -12,7 +12,6 @@ import logging
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from math import isnan
 from typing import Any, Final
 
 from faust.types import TP
@@ -141,17 +140,16 @@ class Scorer:
             yield pending.visitor.encode(), encode(score)
 
     def _example_records(self, partition: int, owned: Owned, closed: list[Closed]) -> Iterator[Record]:
-        spec = self._model.spec
         for seq, each in zip(owned.state.number(len(closed)), closed, strict=True):
             pending = each.pending
-            numbers, categories = pending.x
+            numbers, categories = self._model.reader.named(pending.x)
             example = Example(
                 id=score_id(self._name, pending.event),
                 model=self._name,
                 event=pending.event,
                 visitor=pending.visitor,
-                numbers={name: value for name, value in zip(spec.numbers, numbers, strict=True) if not isnan(value)},
-                categories={name: value for name, value in zip(spec.categories, categories, strict=True) if value},
+                numbers=numbers,
+                categories=categories,
                 y=each.y,
                 score=pending.score,
                 version=pending.version,

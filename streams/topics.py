@@ -10,6 +10,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import Final
 
+from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError
 
@@ -56,7 +57,7 @@ class Topic:
 TABLE: Final = (
     Topic(EVENTS, "visitor", 0, 8 * MIB, "XED JSON, its envelope, or Avro experience_event", "you", {}),
     Topic(SCORES, "visitor", 0, MIB, "score.avsc, as JSON", "scorer", {}),
-    Topic(EXAMPLES, "model", 0, MIB, "example.avsc", "scorer", {}),
+    Topic(EXAMPLES, "model", 0, MIB, "example.avsc, as JSON", "scorer", {}),
     Topic(RELEASES, "model/version", 1, MIB, "release.avsc", "learner", _COMPACTED),
     Topic(ALIASES, "model/alias", 1, MIB, "alias.avsc", "learner", _COMPACTED),
     Topic(PROFILES, "model/visitor", 0, MIB, "visitor_profile.avsc", "scorer", _COMPACTED),
@@ -65,6 +66,7 @@ TABLE: Final = (
     Topic(DEAD_LETTERS, "as it was", 0, 9 * MIB, "original bytes; dead_letter.avsc with its headers", "workers", {}),
 )
 PARTITIONS: Final = 4
+_MOST_REPLICAS: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +95,9 @@ async def create_topics(cluster: Cluster, partitions: int = PARTITIONS) -> list[
     try:
         there = set(await admin.list_topics())
         missing = [topic for topic in TABLE if cluster.topic(topic.name) not in there]
+        replicas = min(_MOST_REPLICAS, len((await admin.describe_cluster())["brokers"]))
         for topic in missing:
-            await _create(admin, topic, cluster, partitions)
+            await _create(admin, topic, cluster, topic.partitions or partitions, replicas)
         await _listed(admin, {cluster.topic(topic.name) for topic in TABLE})
         return [cluster.topic(topic.name) for topic in missing]
     except KafkaError as error:
@@ -103,9 +106,9 @@ async def create_topics(cluster: Cluster, partitions: int = PARTITIONS) -> list[
         await admin.close()
 
 
-async def _create(admin: AIOKafkaAdminClient, topic: Topic, cluster: Cluster, partitions: int) -> None:
+async def _create(admin: AIOKafkaAdminClient, topic: Topic, cluster: Cluster, partitions: int, replicas: int) -> None:
     config = topic.config | {"max.message.bytes": str(topic.record_bytes + MIB // 16)}
-    new = NewTopic(cluster.topic(topic.name), topic.partitions or partitions, -1, topic_configs=config)
+    new = NewTopic(cluster.topic(topic.name), partitions, replicas, topic_configs=config)
     try:
         await admin.create_topics([new])
     except TopicAlreadyExistsError:
@@ -137,6 +140,22 @@ async def require_topics(cluster: Cluster) -> None:
         raise BrokerError(
             f"the broker at {cluster.bootstrap} lacks {', '.join(missing)}; run `freshet topics --create`"
         )
+
+
+async def partitions_of(cluster: Cluster, topic: str) -> list[TopicPartition]:
+    """Return the partitions of a topic of the table.
+
+    Raises:
+        BrokerError: no broker answers, or it does not have the topic.
+    """
+    admin = await _admin(cluster.bootstrap)
+    try:
+        described = (await admin.describe_topics([cluster.topic(topic)]))[0]
+    finally:
+        await admin.close()
+    if not described["partitions"]:
+        raise BrokerError(f"there is no topic {cluster.topic(topic)}; run `freshet topics --create`")
+    return [TopicPartition(cluster.topic(topic), number) for number in range(len(described["partitions"]))]
 
 
 async def _admin(bootstrap: str) -> AIOKafkaAdminClient:

@@ -1,0 +1,154 @@
+"""Worker: a Faust process around a scorer or a learner: settings, services and signals, nothing that decides."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import shutil
+import sys
+import tempfile
+from typing import Any, Final
+
+import faust
+import mode
+
+from learners.model import Model
+from schemas.errors import FreshetError
+from scoring.engine import Engine
+from scoring.registry import Registry
+from streams.learner import Learner
+from streams.releases import Releases
+from streams.scorer import Scorer
+from streams.sender import Sender
+from streams.topics import EVENTS, EXAMPLES, MIB, Cluster, require_topics
+from streams.transport import ChunkApp, chunk_topic
+
+log = logging.getLogger(__name__)
+
+_KEEP_TIME_S: Final = 0.25
+
+
+class Worker:
+    """One scorer or learner in a Faust app.
+
+    Args:
+        role: "scorer" or "learner".
+        model: what it scores or learns.
+        cluster: where the topics are.
+    """
+
+    def __init__(self, role: str, model: Model, cluster: Cluster) -> None:
+        self._directory = tempfile.mkdtemp(prefix="freshet-worker-")
+        self.app = _app(f"{cluster.prefix}freshet-{role}-{model.spec.name}", cluster, self._directory)
+        self._model = model
+        self._sender = Sender(cluster.bootstrap)
+        self._engine = Engine()
+        self._registry = Registry()
+        self._releases = Releases(cluster, self._registry, self._engine)
+        self._started = asyncio.Event()
+        self._work: Scorer | Learner
+        if role == "scorer":
+            self._work = Scorer(self.app, model, self._engine, self._sender, cluster)
+            source = EVENTS
+        else:
+            self._work = Learner(self.app, model, self._engine, self._registry, self._sender, cluster)
+            source = EXAMPLES
+        self._wire(cluster.topic(source))
+
+    def run(self) -> None:
+        """Run until SIGTERM, SIGINT or an error that only a restart can mend; leaves the process."""
+        try:
+            faust.Worker(self.app, loglevel="INFO", redirect_stdouts=False).execute_from_commandline()
+        finally:
+            shutil.rmtree(self._directory, ignore_errors=True)
+
+    def _wire(self, source: str) -> None:
+        app, work = self.app, self._work
+
+        @app.agent(chunk_topic(app, source), name="chunks")
+        async def chunks(stream: Any) -> None:
+            await self._started.wait()
+            # noack: nothing is acknowledged by Faust, in particular not a chunk whose handling raised.
+            async for event in stream.noack().events():
+                await work.take(event.message)
+
+        @app.task
+        async def start() -> None:
+            await self._sender.start()
+            await self._releases.start()
+            await self._releases.caught_up.wait()
+            self._started.set()
+            if isinstance(work, Learner):
+                await self._release_for_ever(work)
+
+        @app.timer(_KEEP_TIME_S)
+        async def keep_time() -> None:
+            if self._started.is_set():
+                await work.keep_time()
+
+        async def before_revoke(_: set[Any]) -> None:
+            await work.let_go()
+
+        async def go_on(*_: Any, **__: Any) -> None:
+            work.go_on()
+
+        async def before_shutdown(*_: Any, **__: Any) -> None:
+            await work.let_go()
+            await app.consumer.commit()
+            await self._releases.stop()
+            await self._sender.stop()
+
+        app.before_revoke = before_revoke
+        app.on_partitions_assigned.connect(go_on, weak=False)
+        app.on_before_shutdown.connect(before_shutdown, weak=False)
+
+    async def _release_for_ever(self, learner: Learner) -> None:
+        interval_s = self._model.release.interval_ms / 1000
+        loop = asyncio.get_running_loop()
+        due_s = loop.time()
+        while True:
+            await learner.release()
+            # On a grid, so that a slow export does not stretch the interval; what was missed is not made up for.
+            due_s = max(due_s + interval_s, loop.time())
+            if self._registry.newest_version(self._model.spec.name) < 0:
+                due_s = loop.time() + _KEEP_TIME_S  # not assigned yet, and scorers wait for the first release
+            await asyncio.sleep(due_s - loop.time())
+
+
+def run_worker(role: str, model: Model, cluster: Cluster) -> None:
+    """Run a worker until it is told to stop or cannot go on; leaves the process.
+
+    Raises:
+        BrokerError: no broker, or topics are missing.
+    """
+    asyncio.run(require_topics(cluster))
+    with contextlib.closing(asyncio.new_event_loop()) as loop:
+        asyncio.set_event_loop(loop)
+        try:
+            Worker(role, model, cluster).run()
+        except FreshetError as error:  # already logged with its traceback by Faust: here the plain line
+            sys.exit(f"freshet: {error}")
+
+
+def _app(group: str, cluster: Cluster, directory: str) -> ChunkApp:
+    return ChunkApp(
+        group,
+        broker=f"kafka://{cluster.bootstrap}",
+        datadir=directory,
+        web_enabled=False,
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        table_standby_replicas=0,
+        stream_wait_empty=False,  # right only because nothing here is acknowledged by Faust
+        agent_supervisor=mode.CrashingSupervisor,
+        broker_commit_interval=0.5,
+        broker_session_timeout=6.0,
+        broker_heartbeat_interval=1.0,
+        broker_request_timeout=30.0,
+        consumer_auto_offset_reset="earliest",
+        consumer_metadata_max_age_ms=3000,
+        consumer_max_fetch_size=9 * MIB,
+        producer_request_timeout=30.0,
+        worker_redirect_stdouts=False,
+    )
