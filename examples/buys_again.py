@@ -22,6 +22,6 @@ model = Model(
     # Slow steps: a label comes up to 30 days late and the positive ones come first, so at River's usual pace (0.01) the
     # intercept runs after them; and the counts have a long tail.
     learner=preprocessing.StandardScaler() | linear_model.LogisticRegression(optim.SGD(0.001), intercept_lr=0.001),
-    release=every("5s"),
+    release=every("2s"),
     remembers="730d",
 )

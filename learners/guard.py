@@ -19,9 +19,12 @@ def admit(example: Example) -> dict[str, float | str]:
     """Return the `x` of an example that is safe to learn from.
 
     Raises:
-        Poison: a number is not finite or out of bounds; names the feature.
+        Poison: a number is not finite or out of bounds; names the feature. Or no score was served, which leaves nothing
+            to compare.
     """
     for name, value in example.numbers.items():
         if not math.isfinite(value) or abs(value) > _LARGEST:
             raise Poison("learn", f"{name} is {value!r}, which no learner may see")
+    if not math.isfinite(example.score):
+        raise Poison("learn", f"score is {example.score!r}, which is no probability")
     return example.x

@@ -8,6 +8,7 @@ before the event it belongs to is remembered until the watermark passes it.
 
 from __future__ import annotations
 
+from bisect import insort
 from collections import deque
 from dataclasses import dataclass
 from typing import Any
@@ -53,7 +54,8 @@ class Join:
         self._within_ms = within_ms
         self._queue: deque[Pending] = deque()  # in arrival order, hence in event-time order but for the disorder
         self._of: dict[str, list[Pending]] = {}
-        self._outcomes: dict[str, list[int]] = {}
+        self._outcomes: deque[tuple[int, str]] = deque()  # in arrival order too, until the watermark has passed them
+        self._times: dict[str, list[int]] = {}  # the same by visitor, ascending
         self.opened = 0
         self.positive = 0
         self.negative = 0
@@ -61,7 +63,7 @@ class Join:
     def open(self, pending: Pending) -> Closed | None:
         """Let a score wait; returned closed if its outcome was read before it."""
         self.opened += 1
-        for time_ms in self._outcomes.get(pending.visitor, ()):
+        for time_ms in self._times.get(pending.visitor, ()):
             if pending.time_ms < time_ms <= pending.time_ms + self._within_ms:
                 pending.open = False
                 self.positive += 1
@@ -72,9 +74,8 @@ class Join:
 
     def outcome(self, visitor: str, time_ms: int) -> list[Closed]:
         """Return the visitor's pendings that an outcome at `time_ms` makes positive."""
-        times = self._outcomes.setdefault(visitor, [])
-        times.append(time_ms)
-        times.sort()
+        self._outcomes.append((time_ms, visitor))
+        insort(self._times.setdefault(visitor, []), time_ms)
         waiting = self._of.get(visitor)
         if not waiting:
             return []
@@ -104,8 +105,7 @@ class Join:
                 if not waiting:
                     del self._of[pending.visitor]
         self.negative += len(closed)
-        if self._outcomes:
-            self._forget(watermark_ms)
+        self._forget(watermark_ms)
         return closed
 
     @property
@@ -117,7 +117,7 @@ class Join:
         """Return the join as plain data, from which `from_rows` makes an equal one."""
         return {
             "pendings": [[p.event, p.visitor, p.time_ms, p.x, p.score, p.version] for p in self._queue if p.open],
-            "outcomes": self._outcomes,
+            "outcomes": list(self._outcomes),
             "counts": [self.opened, self.positive, self.negative],
         }
 
@@ -129,7 +129,9 @@ class Join:
             pending = Pending(event, visitor, time_ms, (tuple(numbers), tuple(categories)), score, version)
             join._queue.append(pending)
             join._of.setdefault(visitor, []).append(pending)
-        join._outcomes = {visitor: list(times) for visitor, times in rows["outcomes"].items()}
+        for time_ms, visitor in rows["outcomes"]:
+            join._outcomes.append((time_ms, visitor))
+            insort(join._times.setdefault(visitor, []), time_ms)
         join.opened, join.positive, join.negative = rows["counts"]
         return join
 
@@ -141,5 +143,9 @@ class Join:
 
     def _forget(self, watermark_ms: int) -> None:
         # An event that is not late has a time at or after the watermark; an outcome up to it can make none positive.
-        for visitor in [v for v, times in self._outcomes.items() if times[-1] <= watermark_ms]:
-            del self._outcomes[visitor]
+        while self._outcomes and self._outcomes[0][0] <= watermark_ms:
+            time_ms, visitor = self._outcomes.popleft()
+            times = self._times[visitor]
+            times.remove(time_ms)
+            if not times:
+                del self._times[visitor]

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import msgspec
 from river.base import Estimator
 
 from learners.onnx_export import refuse_unexportable
+from learners.state import encode_state
 from schemas.duration import milliseconds
 from schemas.errors import ModelFileError
 from schemas.features import Feature, Spec
@@ -82,7 +82,8 @@ class Model:
         remembers: a visitor not seen for so long is new again.
 
     Raises:
-        ModelFileError: something in it cannot work; `NotExportable` where the learner has no exact ONNX form.
+        ModelFileError: something in it cannot work; `NotExportable` where the learner has no exact ONNX form,
+            `NotStorable` where it holds something that cannot be written down.
     """
 
     def __init__(
@@ -99,9 +100,12 @@ class Model:
     ) -> None:
         if not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", name):
             raise ModelFileError(f"name={name!r}: a model's name has 1 to 64 letters, digits, '.', '_' or '-'")
+        _must_be(tuple, applies_to, 'applies_to=event_type("commerce.productViews")')
+        _must_be(Outcome, outcome, 'outcome=happens("commerce.purchases", within="30m")')
+        _must_be(Every, release, 'release=every("2s")')
         self.spec = Spec(
             name=name,
-            applies_to=applies_to,
+            applies_to=event_type(*applies_to),
             features=_checked(features),
             outcome=outcome.kind,
             within_ms=outcome.within_ms,
@@ -111,6 +115,7 @@ class Model:
         self.reader = Reader(self.spec)
         self.release = release
         refuse_unexportable(learner)
+        encode_state(learner)  # refuses what the journal has no form for: now, not when there is something to lose
         self._learner = learner
 
     def new_learner(self) -> Any:
@@ -118,10 +123,15 @@ class Model:
         return copy.deepcopy(self._learner)
 
 
+def _must_be(kind: type, value: object, example: str) -> None:
+    if not isinstance(value, kind):
+        raise ModelFileError(f"{value!r} does not fit here; write for example {example}")
+
+
 def _checked(features: Sequence[Feature]) -> tuple[Feature, ...]:
     seen: set[str] = set()
     for feature in features:
-        if not isinstance(feature, msgspec.Struct):
+        if not isinstance(feature, Feature):
             raise ModelFileError(
                 f"{feature!r} is no feature; use number, category, hour, weekday, count, seconds_since"
             )
@@ -147,15 +157,16 @@ def load_model(path: str | Path) -> Model:
     except SyntaxError as error:
         raise ModelFileError(f"is not Python: {error.msg}", path=str(path), line=error.lineno or 0) from None
     except ModelFileError as error:
-        error.args = (f"{path}:{_line_in(file, error)}: {error}",)
+        error.path, error.line = str(path), _line_in(file, error)
+        error.args = (f"{path}:{error.line}: {error}",)
         raise
     except Exception as error:
         problem = f"{type(error).__name__}: {error}"
         raise ModelFileError(problem, path=str(path), line=_line_in(file, error)) from error
-    models = [value for value in names.values() if isinstance(value, Model)]
+    models = {id(value): value for value in names.values() if isinstance(value, Model)}  # one may have two names
     if len(models) != 1:
         raise ModelFileError(f"defines {len(models)} models; a model file defines exactly one", path=str(path))
-    return models[0]
+    return models.popitem()[1]
 
 
 def _line_in(file: Path, error: BaseException) -> int:

@@ -17,13 +17,14 @@ _LEAST_P: Final = 1e-15
 
 
 def log_loss(p: float, y: bool) -> float:
-    """Return the log loss of one probability of "true".
+    """Return the log loss of one probability of "true"; NaN, no answer, is as bad as the worst one.
 
     >>> round(log_loss(0.5, True), 4)
     0.6931
     """
     p_of_y = p if y else 1.0 - p
-    return -math.log(min(max(p_of_y, _LEAST_P), 1.0))
+    # In this order: `max` and `min` return their first argument where the second one is NaN.
+    return -math.log(min(1.0, max(_LEAST_P, p_of_y)))
 
 
 class Scoreboard:

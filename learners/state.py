@@ -26,12 +26,12 @@ import statistics
 import struct
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
 import numpy as np
 import river
-from river import compose
+from river import cluster, compose, feature_extraction, multiclass, neighbors, proba, rules, sketch
 from river._river_rust import drift as rust_drift
 from river._river_rust import stats as rust_stats
 from river.utils import VectorDict, vectordict
@@ -42,8 +42,8 @@ MAGIC: Final = b"FRST"
 FORMAT: Final = 1
 _HEADER: Final = struct.Struct(">4sBQ32s")
 
-# River packages whose classes and functions may stand in a state. Not `datasets`, `stream`, `evaluate` and `compat`:
-# those open files and sockets, or carry other libraries in.
+# River packages whose classes and functions may stand in a state. Not `stream`, `evaluate`, `compat` and any
+# `datasets` or `envs`: those open files and sockets, or carry other libraries in.
 PACKAGES: Final = frozenset(
     {
         "active", "anomaly", "bandit", "base", "cluster", "compose", "conf", "covariance", "drift", "dummy", "ensemble",
@@ -60,6 +60,17 @@ DERIVED: Final[Mapping[type, Mapping[str, Any]]] = {
 }
 # ... and those that the constructor does not set.
 FORGOTTEN: Final[Mapping[type, frozenset[str]]] = {compose.Pipeline: frozenset({"_last_step_params"})}
+
+# Estimators whose state means something only in the process that made it.
+BOUND_TO_PROCESS: Final[Mapping[Any, str]] = {
+    cluster.KMeans: "it sums in the order of a set of names, which differs between processes",
+    feature_extraction.RandomTreesEmbedding: "it finds leaves by their address in memory",
+    multiclass.OneVsOneClassifier: "it pairs classes in the order of a set, which differs between processes",
+    neighbors.SWINN: "its vertices share a set with those of every other SWINN; use LazySearch",
+    rules.AMRules: "it finds rules by their address in memory",
+    sketch.Counter: "it uses Python's hash, which differs between processes",
+    sketch.Set: "it uses Python's hash, which differs between processes",
+}
 
 BUILTINS: Final[Mapping[str, type]] = {
     cls.__name__: cls
@@ -78,14 +89,24 @@ FUNCTIONS: Final[Mapping[str, Callable[..., Any]]] = {
 RUST: Final[Mapping[str, type]] = {
     cls.__name__: cls for cls in (*vars(rust_stats).values(), *vars(rust_drift).values()) if isinstance(cls, type)
 }
-_DICTS: Final[Mapping[str, type]] = {
-    "dict": dict,
-    "ordered": collections.OrderedDict,
-    "counter": collections.Counter,
-    "default": collections.defaultdict,
+_DICT_KINDS: Final[Mapping[type, str]] = {
+    dict: "dict",
+    collections.OrderedDict: "ordered",
+    collections.Counter: "counter",
 }
-_DICT_KINDS: Final = {cls: kind for kind, cls in _DICTS.items()}
 _NUMERIC: Final = frozenset("biuf")
+# What reading anything but encode_state's own writing runs into.
+_MISREAD: Final = (
+    ArithmeticError,
+    AttributeError,
+    ImportError,
+    LookupError,
+    RecursionError,
+    TypeError,
+    ValueError,
+    msgspec.MsgspecError,
+    struct.error,
+)
 
 Written: TypeAlias = Any
 """What MessagePack knows: scalars, lists and bytes."""
@@ -118,7 +139,7 @@ def decode_state(data: bytes) -> Any:
     payload = _payload(data)
     try:
         return _Reader(payload).model()
-    except (ArithmeticError, AttributeError, ImportError, LookupError, RecursionError, TypeError, ValueError) as error:
+    except _MISREAD as error:
         # The digest was right, so these bytes were made by something that is not encode_state.
         raise StateUnreadable(f"the learner's state is not what encode_state writes: {error}") from error
 
@@ -163,42 +184,51 @@ class _Writer:
     def value(self, value: Any) -> Written:
         """A scalar, something immutable in full, or the place of an object."""
         cls = type(value)
-        if value is None or cls in (bool, float, str, bytes):
+        if cls in _SCALARS:
             return value
-        if cls is int:
-            return value if -(2**63) <= value < 2**63 else ["int", str(value)]
-        if cls is tuple:
-            return ["tuple", *map(self.value, value)]
-        if cls is frozenset:
-            return ["frozenset", *self._members(value)]
-        if cls is statistics.NormalDist:
-            return ["normal", value.mean, value.stdev]
+        write = _INLINE.get(cls)
+        if write is not None:
+            return write(self, value)
         if isinstance(value, np.generic):
-            self._refuse_non_numeric(value, value.dtype)
-            return ["scalar", value.dtype.str, value.tobytes()]
-        if isinstance(value, type) or callable(value):
-            code = self._code(value)
-            if code is not None:
-                return code
+            return self.write_scalar(value)
+        if isinstance(value, type):
+            return self.write_code(value)
         return [self._place(value)]
 
-    def _code(self, value: Any) -> Written | None:
-        """A reference to a class, function or method that exists when the state is read; None for other callables."""
-        if isinstance(value, functools.partial):
-            return ["partial", *map(self.value, (value.func, value.args)), *self._items(value.keywords)]
-        if isinstance(value, types.MethodType):
-            return ["method", self.value(value.__self__), value.__name__]
-        if not isinstance(value, type | types.FunctionType | types.BuiltinFunctionType):
-            return None
+    def write_integer(self, value: int) -> Written:
+        return value if -(2**63) <= value < 2**63 else ["int", str(value)]
+
+    def write_tuple(self, value: tuple[Any, ...]) -> Written:
+        return ["tuple", *map(self.value, value)]
+
+    def write_frozenset(self, value: frozenset[Any]) -> Written:
+        return ["frozenset", *self._members(value)]
+
+    def write_normal(self, value: statistics.NormalDist) -> Written:
+        return ["normal", value.mean, value.stdev]
+
+    def write_scalar(self, value: np.generic) -> Written:
+        self._refuse_non_numeric(value, value.dtype)
+        return ["scalar", value.dtype.str, value.tobytes()]
+
+    def write_partial(self, value: functools.partial[Any]) -> Written:
+        return ["partial", self.value(value.func), self.value(value.args), *self._items(value.keywords)]
+
+    def write_method(self, value: types.MethodType) -> Written:
+        try:
+            found = _method(value.__self__, value.__name__)
+        except StateUnreadable as error:
+            raise self._not_storable(value, str(error)) from None
+        if found != value:
+            raise self._not_storable(value, "River knows something else by its name")
+        return ["method", self.value(value.__self__), value.__name__]
+
+    def write_code(self, value: Any) -> Written:
+        """A reference to a class or function that exists wherever the state is read."""
         name = value.__name__
         if BUILTINS.get(name) is value or FUNCTIONS.get(name) is value:
             return ["code", "", name]
-        try:
-            known = _river_code(value.__module__, value.__qualname__)
-        except StateUnreadable as error:
-            raise self._not_storable(value, str(error)) from None
-        if known is not value:
-            raise self._not_storable(value, "River knows something else by its name")
+        self._refuse_foreign(value, value)
         return ["code", value.__module__, value.__qualname__]
 
     def _place(self, value: Any) -> int:
@@ -210,38 +240,17 @@ class _Writer:
         return place
 
     def _object(self, value: Any) -> Written:
-        cls = type(value)
-        if cls in _DICT_KINDS:
-            factory = [self.value(value.default_factory)] if cls is collections.defaultdict else []
-            return [_DICT_KINDS[cls], *factory, *self._items(value)]
-        if cls is list:
-            return ["list", *map(self.value, value)]
-        if cls is collections.deque:
-            return ["deque", value.maxlen, *map(self.value, value)]
-        if cls is set:
-            return ["set", *self._members(value)]
-        if cls is np.ndarray:
-            return self._array(value)
-        if cls is VectorDict:
-            return self._vector(value)
-        if cls is random.Random:
-            version, words, gauss = value.getstate()
-            return ["random", version, struct.pack(f"<{len(words)}I", *words), gauss]
-        if cls is np.random.RandomState:
-            return self._random_state(value)
-        if RUST.get(cls.__name__) is cls:
-            arguments = value.__getnewargs__() if hasattr(cls, "__getnewargs__") else ()
-            return ["rust", cls.__name__, self.value(arguments), value.__getstate__()]
-        return self._instance(value)
+        write = _OBJECTS.get(type(value), _Writer.write_instance)
+        return write(self, value)
 
-    def _instance(self, value: Any) -> Written:
+    def write_instance(self, value: Any) -> Written:
         cls = type(value)
+        self._refuse_foreign(value, cls)
         try:
-            if _river_code(cls.__module__, cls.__qualname__) is not cls:
-                raise self._not_storable(value, "River knows something else by its name")
             attributes = {**_attributes(value), **DERIVED.get(cls, {})}
-        except (StateUnreadable, TypeError) as error:
+        except TypeError as error:
             raise self._not_storable(value, str(error)) from None
+        self._refuse_chance(value, attributes)
         names = tuple(sorted(attributes.keys() - FORGOTTEN.get(cls, frozenset())))
         shape = self._shapes.setdefault((cls.__module__, cls.__qualname__, names), len(self._shapes))
         written: list[Written] = ["instance", shape]
@@ -250,10 +259,55 @@ class _Writer:
             written.append(self.value(attributes[name]))
         return written
 
+    def write_mapping(self, value: Any) -> Written:
+        return [_DICT_KINDS[type(value)], *self._items(value)]
+
+    def write_defaultdict(self, value: collections.defaultdict[Any, Any]) -> Written:
+        return ["default", self.value(value.default_factory), *self._items(value)]
+
+    def write_list(self, value: list[Any]) -> Written:
+        return ["list", *map(self.value, value)]
+
+    def write_deque(self, value: collections.deque[Any]) -> Written:
+        return ["deque", value.maxlen, *map(self.value, value)]
+
+    def write_set(self, value: set[Any]) -> Written:
+        return ["set", *self._members(value)]
+
+    def write_array(self, value: np.ndarray[Any, Any]) -> Written:
+        self._refuse_non_numeric(value, value.dtype)
+        if not value.flags.forc:
+            raise self._not_storable(value, "it is a view with gaps")
+        # The layout decides in which order numpy sums.
+        order: Literal["C", "F"] = "C" if value.flags.c_contiguous else "F"
+        return ["array", value.dtype.str, [*value.shape], order, value.tobytes(order)]
+
+    def write_vector(self, value: VectorDict[Any, Any]) -> Written:
+        _, (items, factory, mask, _) = value.__reduce__()
+        if mask is not None:
+            raise self._not_storable(value, "it has a mask, so it is in the middle of learning")
+        return ["vector", self.value(factory), *self._items(items)]
+
+    def write_random(self, value: random.Random) -> Written:
+        version, words, gauss = value.getstate()
+        return ["random", version, struct.pack(f"<{len(words)}I", *words), gauss]
+
+    def write_numpy_random(self, value: np.random.RandomState) -> Written:
+        state: Any = value.get_state(legacy=False)
+        if state["bit_generator"] != "MT19937":
+            raise self._not_storable(value, f"it runs on {state['bit_generator']}")
+        words = state["state"]["key"].astype("<u4").tobytes()
+        return ["numpy-random", words, int(state["state"]["pos"]), int(state["has_gauss"]), float(state["gauss"])]
+
+    def write_rust(self, value: Any) -> Written:
+        arguments = value.__getnewargs__() if hasattr(value, "__getnewargs__") else ()
+        return ["rust", type(value).__name__, self.value(arguments), value.__getstate__()]
+
     def _items(self, mapping: Mapping[Any, Any]) -> Iterator[Written]:
+        # Scalars pass here without a call: a vocabulary of thousands of keys is most of a state.
         for key, value in mapping.items():
-            yield self._key(key)
-            yield self.value(value)
+            yield key if type(key) in _SCALARS else self._key(key)
+            yield value if type(value) in _SCALARS else self.value(value)
 
     def _members(self, values: Iterable[Any]) -> list[Written]:
         """Sorted by what is written: the hashes that order a set differ from process to process."""
@@ -264,26 +318,31 @@ class _Writer:
             raise self._not_storable(key, "a key has to be plain data")
         return self.value(key)
 
-    def _array(self, array: np.ndarray[Any, Any]) -> Written:
-        self._refuse_non_numeric(array, array.dtype)
-        if not array.flags.forc:
-            raise self._not_storable(array, "it is a view with gaps")
-        # The layout decides in which order numpy sums.
-        order = "C" if array.flags.c_contiguous else "F"
-        return ["array", array.dtype.str, list(array.shape), order, array.tobytes(order)]
+    def _refuse_foreign(self, value: Any, code: Any) -> None:
+        """Refuse classes and functions that reading would not find again."""
+        try:
+            found = _river_code(code.__module__, code.__qualname__)
+        except StateUnreadable as error:
+            raise self._not_storable(value, str(error)) from None
+        if found is not code:
+            raise self._not_storable(value, "River knows something else by its name")
 
-    def _vector(self, vector: VectorDict[Any, Any]) -> Written:
-        _, (items, factory, mask, _) = vector.__reduce__()
-        if mask is not None:
-            raise self._not_storable(vector, "it has a mask, so it is in the middle of learning")
-        return ["vector", self.value(factory), *self._items(items)]
-
-    def _random_state(self, generator: np.random.RandomState) -> Written:
-        state: Any = generator.get_state(legacy=False)
-        if state["bit_generator"] != "MT19937":
-            raise self._not_storable(generator, f"it runs on {state['bit_generator']}")
-        words = state["state"]["key"].astype("<u4").tobytes()
-        return ["numpy-random", words, int(state["state"]["pos"]), int(state["has_gauss"]), float(state["gauss"])]
+    def _refuse_chance(self, value: Any, attributes: dict[str, Any]) -> None:
+        """Refuse what no other process could learn alike."""
+        cls = type(value)
+        if cls in BOUND_TO_PROCESS:
+            raise self._not_storable(value, BOUND_TO_PROCESS[cls])
+        if cls is compose.Select and len(value.keys) > 1:
+            reason = "it takes its features in the order of a set, which differs between processes"
+            raise self._not_storable(value, f"{reason}; write Select('a') + Select('b')")
+        if attributes.get("seed", 0) is not None:
+            return
+        for name, attribute in attributes.items():
+            if isinstance(attribute, random.Random | np.random.RandomState):
+                if cls is not proba.Gaussian:
+                    raise self._not_storable(value, "it draws from a generator without a seed; give it one")
+                # Every Gaussian of a naive Bayes or tree brings 2.5 kB of a generator that nobody seeded or draws from.
+                attributes[name] = _Unseeded()
 
     def _refuse_non_numeric(self, value: Any, dtype: np.dtype[Any]) -> None:
         if dtype.kind not in _NUMERIC:
@@ -293,6 +352,36 @@ class _Writer:
         return NotStorable(self._at, _name(value if isinstance(value, type) else type(value)), reason)
 
 
+class _Unseeded:
+    """Stands for a generator whose state is chance anyway."""
+
+
+_SCALARS: Final = frozenset({type(None), bool, float, str, bytes})
+_INLINE: Final[Mapping[type, Callable[[_Writer, Any], Written]]] = {
+    int: _Writer.write_integer,
+    tuple: _Writer.write_tuple,
+    frozenset: _Writer.write_frozenset,
+    statistics.NormalDist: _Writer.write_normal,
+    functools.partial: _Writer.write_partial,
+    types.MethodType: _Writer.write_method,
+    types.FunctionType: _Writer.write_code,
+    types.BuiltinFunctionType: _Writer.write_code,
+    _Unseeded: lambda *_: ["unseeded"],
+}
+_OBJECTS: Final[Mapping[type, Callable[[_Writer, Any], Written]]] = {
+    **dict.fromkeys(_DICT_KINDS, _Writer.write_mapping),
+    collections.defaultdict: _Writer.write_defaultdict,
+    list: _Writer.write_list,
+    collections.deque: _Writer.write_deque,
+    set: _Writer.write_set,
+    np.ndarray: _Writer.write_array,
+    VectorDict: _Writer.write_vector,
+    random.Random: _Writer.write_random,
+    np.random.RandomState: _Writer.write_numpy_random,
+    **dict.fromkeys(RUST.values(), _Writer.write_rust),
+}
+
+
 class _Reader:
     """Makes the listed objects, empty first, so that whatever refers to them finds them."""
 
@@ -300,19 +389,20 @@ class _Reader:
         version, shapes, self._written, self._root = msgspec.msgpack.decode(payload)
         if version != river.__version__:
             raise StateUnreadable(f"the learner's state is of River {version}, this is River {river.__version__}")
-        self._shapes = [(_river_class(module, name), attributes) for module, name, attributes in shapes]
+        self.shapes = [(_river_class(module, name), attributes) for module, name, attributes in shapes]
         self._objects: list[Any] = []
 
     def model(self) -> Any:
-        # 1. Every object, empty. 2. Vectors, which take their content when they are made, from plain data and one
-        # object of step 1. 3. The content of everything else.
-        self._objects = [self._empty(*written) for written in self._written]
+        # 1. Every object, empty. 2. Vectors, which take their content when they are made: plain data and one object of
+        # step 1. 3. The content of everything else.
+        self._objects = [_EMPTY[kind](self, *content) for kind, *content in self._written]
         for place, (kind, *content) in enumerate(self._written):
             if kind == "vector":
                 factory, *items = content
-                self._objects[place] = VectorDict(dict(self._pairs(items)), self.value(factory))
+                self._objects[place] = VectorDict(dict(self.pairs(items)), self.value(factory))
         for made, (kind, *content) in zip(self._objects, self._written, strict=True):
-            self._fill(made, kind, content)
+            if kind in _FILL:
+                _FILL[kind](self, made, *content)
         return self.value(self._root)
 
     def value(self, written: Written) -> Any:
@@ -321,86 +411,96 @@ class _Reader:
         kind, *content = written
         if isinstance(kind, int):
             return self._objects[kind]
-        match kind:
-            case "int":
-                return int(content[0])
-            case "tuple":
-                return tuple(map(self.value, content))
-            case "frozenset":
-                return frozenset(map(self.value, content))
-            case "normal":
-                return statistics.NormalDist(*content)
-            case "scalar":
-                dtype, data = content
-                return np.frombuffer(data, _numeric(dtype))[0]
-            case "partial":
-                function, arguments, *keywords = content
-                return functools.partial(self.value(function), *self.value(arguments), **dict(self._pairs(keywords)))
-            case "method":
-                owner, name = content
-                return _method(self.value(owner), name)
-            case "code":
-                return _code(*content)
-        raise StateUnreadable(f"the learner's state has a value of kind {kind!r}")
+        return _VALUES[kind](self, *content)
 
-    def _empty(self, kind: str, *content: Any) -> Any:
-        if kind in _DICTS:
-            return _DICTS[kind]()
-        match kind:
-            case "instance":
-                cls, _ = self._shapes[content[0]]
-                return object.__new__(cls)
-            case "list":
-                return []
-            case "deque":
-                return collections.deque(maxlen=content[0])
-            case "set":
-                return set()
-            case "array":
-                dtype, shape, order, data = content
-                return np.frombuffer(data, _numeric(dtype)).reshape(shape, order=order).copy(order)
-            case "random":
-                return _random(*content)
-            case "numpy-random":
-                return _numpy_random(*content)
-            case "rust":
-                name, arguments, state = content
-                made = RUST[name](*self.value(arguments))
-                made.__setstate__(state)  # type: ignore[attr-defined]
-                return made
-            case "vector":
-                return None
-        raise StateUnreadable(f"the learner's state has an object of kind {kind!r}")
+    def values(self, written: Iterable[Written]) -> Iterator[Any]:
+        return (self.value(entry) if isinstance(entry, list) else entry for entry in written)
 
-    def _fill(self, made: Any, kind: str, content: Sequence[Written]) -> None:
-        match kind:
-            case "instance":
-                shape, *values = content
-                cls, attributes = self._shapes[shape]
-                slots = _slots(cls)
-                for name, value in zip(attributes, values, strict=True):
-                    if name in slots:
-                        slots[name].__set__(made, self.value(value))
-                    else:
-                        made.__dict__[name] = self.value(value)
-            case "default":
-                factory, *items = content
-                made.default_factory = self.value(factory)
-                made.update(self._pairs(items))
-            case "dict" | "ordered":
-                made.update(self._pairs(content))
-            case "counter":
-                # Counter.update would add up.
-                dict.update(made, self._pairs(content))
-            case "list" | "deque":
-                values = content if kind == "list" else content[1:]
-                made.extend(map(self.value, values))
-            case "set":
-                made.update(map(self.value, content))
+    def read_partial(self, function: Written, arguments: Written, *keywords: Written) -> functools.partial[Any]:
+        return functools.partial(self.value(function), *self.value(arguments), **dict(self.pairs(keywords)))
 
-    def _pairs(self, items: Sequence[Written]) -> Iterator[tuple[Any, Any]]:
-        for i in range(0, len(items), 2):
-            yield self.value(items[i]), self.value(items[i + 1])
+    def read_rust(self, name: str, arguments: Written, state: bytes) -> Any:
+        made: Any = RUST[name](*self.value(arguments))
+        try:
+            made.__setstate__(state)
+        except BaseException as error:
+            # Rust panics at bytes it cannot read, and pyo3 derives its panics from BaseException.
+            if type(error).__name__ != "PanicException":
+                raise
+            raise StateUnreadable(f"River's {name} cannot read its numbers: {error}") from error
+        return made
+
+    def fill_instance(self, made: Any, shape: int, *values: Written) -> None:
+        cls, attributes = self.shapes[shape]
+        slots = _slots(cls)
+        for name, value in zip(attributes, self.values(values), strict=True):
+            if name in slots:
+                slots[name].__set__(made, value)
+            else:
+                made.__dict__[name] = value
+
+    def fill_defaultdict(self, made: Any, factory: Written, *items: Written) -> None:
+        made.default_factory = self.value(factory)
+        made.update(self.pairs(items))
+
+    def keys(self, written: Iterable[Written]) -> Iterator[Any]:
+        for key in written:
+            yield self._key(key) if isinstance(key, list) else key
+
+    def _key(self, written: Written) -> Any:
+        key = self.value(written)
+        # Anything else would run its own __hash__ and __eq__.
+        if not _is_plain(key):
+            raise StateUnreadable(f"the learner's state has a {_name(type(key))} as a key")
+        return key
+
+    def pairs(self, items: Sequence[Written]) -> Iterator[tuple[Any, Any]]:
+        return zip(self.keys(items[::2]), self.values(items[1::2]), strict=True)
+
+
+# What stands in place, by kind.
+_VALUES: Final[Mapping[str, Callable[..., Any]]] = {
+    "int": lambda _, text: int(text),
+    "tuple": lambda reader, *values: tuple(reader.values(values)),
+    "frozenset": lambda reader, *members: frozenset(reader.keys(members)),
+    "unseeded": lambda _: random.Random(),  # noqa: S311
+    "normal": lambda _, mean, deviation: statistics.NormalDist(mean, deviation),
+    "scalar": lambda _, dtype, data: np.frombuffer(data, _numeric(dtype))[0],
+    "partial": _Reader.read_partial,
+    "method": lambda reader, owner, name: _method(reader.value(owner), name),
+    "code": lambda _, module, name: _code(module, name),
+}
+# Objects, by kind: how they begin, and what comes into them when all of them have begun.
+_EMPTY: Final[Mapping[str, Callable[..., Any]]] = {
+    "instance": lambda reader, shape, *_: object.__new__(reader.shapes[shape][0]),
+    "dict": lambda *_: {},
+    "ordered": lambda *_: collections.OrderedDict(),
+    "counter": lambda *_: collections.Counter(),
+    "default": lambda *_: collections.defaultdict(),
+    "list": lambda *_: [],
+    "deque": lambda _, length, *__: collections.deque(maxlen=length),
+    "set": lambda *_: set(),
+    "array": lambda _, dtype, shape, order, data: _array(dtype, shape, order, data),
+    "vector": lambda *_: None,
+    "random": lambda _, version, words, gauss: _random(version, words, gauss),
+    "numpy-random": lambda _, *state: _numpy_random(*state),
+    "rust": _Reader.read_rust,
+}
+_FILL: Final[Mapping[str, Callable[..., None]]] = {
+    "instance": _Reader.fill_instance,
+    "dict": lambda reader, made, *items: made.update(reader.pairs(items)),
+    "ordered": lambda reader, made, *items: made.update(reader.pairs(items)),
+    # Counter.update would add up; dict.update on an OrderedDict would lose its order.
+    "counter": lambda reader, made, *items: dict.update(made, reader.pairs(items)),
+    "default": _Reader.fill_defaultdict,
+    "list": lambda reader, made, *values: made.extend(reader.values(values)),
+    "deque": lambda reader, made, _, *values: made.extend(reader.values(values)),
+    "set": lambda reader, made, *members: made.update(reader.keys(members)),
+}
+
+
+def _array(dtype: str, shape: Sequence[int], order: Literal["C", "F"], data: bytes) -> np.ndarray[Any, Any]:
+    return np.frombuffer(data, _numeric(dtype)).reshape(shape, order=order).copy(order)
 
 
 def _random(version: int, words: bytes, gauss: float | None) -> random.Random:
@@ -444,12 +544,12 @@ def _river_code(module: str, name: str) -> Any:
     Looked up in the namespaces of module and classes, never with getattr, and only what is at home there: a module that
     a River module imports cannot be reached through it.
     """
-    root, _, rest = module.partition(".")
-    if root != "river" or rest.partition(".")[0] not in PACKAGES:
+    root, package, *rest = [*module.split("."), ""]
+    if root != "river" or package not in PACKAGES or not {"datasets", "envs"}.isdisjoint(rest):
         raise StateUnreadable(f"{module}.{name} is not one of River's estimators")
     found: Any = importlib.import_module(module)
     for part in name.split("."):
-        found = vars(found).get(part)
+        found = vars(found).get(part) if isinstance(found, types.ModuleType | type) else None
     if isinstance(found, staticmethod):
         found = found.__func__
     at_home = isinstance(found, type | types.FunctionType) and (found.__module__, found.__qualname__) == (module, name)
@@ -482,8 +582,9 @@ def _slots(cls: type) -> dict[str, types.MemberDescriptorType]:
 
 
 def _attributes(value: Any) -> dict[str, Any]:
+    cls: Any = type(value)
     attributes = dict(getattr(value, "__dict__", {}))
-    for name, slot in _slots(type(value)).items():
+    for name, slot in _slots(cls).items():
         try:
             attributes[name] = slot.__get__(value)
         except AttributeError:

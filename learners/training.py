@@ -19,7 +19,7 @@ from learners.onnx_export import to_onnx
 from learners.parity import check_parity
 from learners.scoreboard import Scoreboard
 from learners.state import decode_state, encode_state
-from schemas.errors import ReleaseRefused, StateUnreadable
+from schemas.errors import Poison, ReleaseRefused, StateUnreadable
 from schemas.features import Spec
 from schemas.records import Example, LearnedThrough, ParityOf, Release
 
@@ -62,11 +62,15 @@ class Training:
             p_live: what the live release says of it, None where none is loaded.
 
         Raises:
-            Poison: the guard keeps it from the learner; it counts as taken all the same.
+            Poison: the guard keeps it from the learner, or the learner cannot do without a feature that is missing; it
+                counts as taken all the same.
         """
         self._seqs[example.source.partition] = example.source.seq
         x = admit(example)
-        p = float(self.learner.predict_proba_one(x).get(True, 0.0))
+        try:
+            p = float(self.learner.predict_proba_one(x).get(True, 0.0))
+        except KeyError as error:  # compose.Select without its feature
+            raise Poison("learn", f"{error} is missing, and the learner selects it by name") from None
         self.scoreboard.add(p=p, served=example.score, y=example.y)
         if p_live is not None:
             self.gate.add(p=p, p_live=p_live, y=example.y)
@@ -139,9 +143,12 @@ class Training:
             StateUnreadable: truncated, altered, or of a model with other features.
         """
         try:
-            rows: dict[str, Any] = msgspec.msgpack.decode(snapshot)
-        except msgspec.DecodeError as error:
-            raise StateUnreadable(f"the learner's journal record is damaged: {error}") from None
+            return cls._restored(model, msgspec.msgpack.decode(snapshot))
+        except (LookupError, TypeError, ValueError) as error:
+            raise StateUnreadable(f"the learner's journal record is damaged: {error!r}") from error
+
+    @classmethod
+    def _restored(cls, model: Model, rows: dict[str, Any]) -> Training:
         if Spec.from_json(rows["spec"]).features != model.spec.features:
             raise StateUnreadable(
                 f"{model.spec.name} has learned with other features than the model file has now; "

@@ -31,6 +31,8 @@ from streams.transport import ChunkApp, ChunkMessage, current
 log = logging.getLogger(__name__)
 
 JOURNAL_INTERVAL_S: Final = 1.0
+# A whole state is written each time, so a large one is written less often: at most a tenth of the time goes into it.
+JOURNAL_SHARE: Final = 0.1
 RELEASES_KEPT: Final = 100
 
 
@@ -43,7 +45,7 @@ class Owned:
     next_offset: int
     held: list[ChunkMessage] = field(default_factory=list)
     sent: list[asyncio.Future[Any]] = field(default_factory=list)
-    journaled_at_s: float = 0.0
+    journal_due_s: float = 0.0
 
 
 class Learner:
@@ -99,7 +101,7 @@ class Learner:
             message.value = None  # the offsets are enough from here on
             owned.held.append(message)
 
-            if time.monotonic() - owned.journaled_at_s >= JOURNAL_INTERVAL_S:
+            if time.monotonic() >= owned.journal_due_s:
                 await self._journal(owned)
 
     async def _read(self, owned: Owned, record: ConsumerRecord) -> list[tuple[ConsumerRecord, Example]]:
@@ -179,7 +181,7 @@ class Learner:
         """Journal what is due."""
         async with self._turn:
             owned = self._owned
-            if owned and owned.held and time.monotonic() - owned.journaled_at_s >= JOURNAL_INTERVAL_S:
+            if owned and owned.held and time.monotonic() >= owned.journal_due_s:
                 await self._journal(owned)
 
     async def let_go(self) -> None:
@@ -213,7 +215,7 @@ class Learner:
         entry = await journal.take_over()
         training = Training(self._model) if entry is None else Training.restore(self._model, entry.state)
         next_offset = 0 if entry is None else entry.next_offset
-        owned = self._owned = Owned(training, journal, next_offset, journaled_at_s=time.monotonic())
+        owned = self._owned = Owned(training, journal, next_offset, journal_due_s=time.monotonic() + JOURNAL_INTERVAL_S)
         log.info(
             "training_taken model=%s next_offset=%d examples=%d epoch=%d",
             self._name,
@@ -228,8 +230,10 @@ class Learner:
         # a crash before 3 learns the chunk again from the state before it, never twice into one state.
         await asyncio.gather(*owned.sent)
         owned.sent.clear()
+        started_s = time.monotonic()
         await owned.journal.write(owned.next_offset, owned.training.snapshot())
         for message in owned.held:
             message.ack(self._app.consumer)
         owned.held.clear()
-        owned.journaled_at_s = time.monotonic()
+        took_s = time.monotonic() - started_s
+        owned.journal_due_s = time.monotonic() + max(JOURNAL_INTERVAL_S, took_s / JOURNAL_SHARE)

@@ -188,7 +188,7 @@ class Partition:
         """
         try:
             return cls._restored(reader, msgspec.msgpack.decode(snapshot))
-        except (msgspec.DecodeError, LookupError, TypeError, ValueError) as error:
+        except (LookupError, TypeError, ValueError) as error:
             raise StateUnreadable(f"the scorer's journal record is damaged: {error!r}") from error
 
     @classmethod

@@ -33,6 +33,8 @@ from streams.transport import ChunkApp, ChunkMessage, current
 log = logging.getLogger(__name__)
 
 JOURNAL_INTERVAL_S: Final = 1.0
+# A whole state is written each time, so a large one is written less often: at most a tenth of the time goes into it.
+JOURNAL_SHARE: Final = 0.1
 IDLE_S: Final = 10.0
 
 
@@ -44,7 +46,7 @@ class Owned:
     journal: Journal
     held: list[ChunkMessage] = field(default_factory=list)
     sent: list[asyncio.Future[Any]] = field(default_factory=list)
-    journaled_at_s: float = 0.0
+    journal_due_s: float = 0.0
     busy_at_s: float = 0.0
     misplaced_told: bool = False
 
@@ -90,7 +92,7 @@ class Scorer:
             owned.held.append(message)
             owned.busy_at_s = time.monotonic()
 
-            if time.monotonic() - owned.journaled_at_s >= JOURNAL_INTERVAL_S:
+            if time.monotonic() >= owned.journal_due_s:
                 await self._journal(owned)
 
     def _score(self, taken: Taken, session: Session) -> None:
@@ -177,7 +179,7 @@ class Scorer:
                     await self._take_over(tp)
             now_s = time.monotonic()
             for tp, owned in self._owned.items():
-                if owned.held and now_s - owned.journaled_at_s >= JOURNAL_INTERVAL_S:
+                if owned.held and now_s >= owned.journal_due_s:
                     await self._journal(owned)
                 idle_s = now_s - owned.busy_at_s
                 if idle_s >= IDLE_S and owned.state.join.waiting:
@@ -209,7 +211,7 @@ class Scorer:
         reader = self._model.reader
         state = Partition(reader) if entry is None else Partition.restore(reader, entry.state)
         now_s = time.monotonic()
-        owned = self._owned[tp] = Owned(state, journal, journaled_at_s=now_s, busy_at_s=now_s)
+        owned = self._owned[tp] = Owned(state, journal, journal_due_s=now_s + JOURNAL_INTERVAL_S, busy_at_s=now_s)
         log.info(
             "partition_taken model=%s partition=%d next_offset=%d visitors=%d pendings=%d epoch=%d",
             self._name,
@@ -226,8 +228,10 @@ class Scorer:
         # a crash before 3 repeats chunks, never loses one.
         await asyncio.gather(*owned.sent)
         owned.sent.clear()
+        started_s = time.monotonic()
         await owned.journal.write(owned.state.next_offset, owned.state.snapshot())
         for message in owned.held:
             message.ack(self._app.consumer)
         owned.held.clear()
-        owned.journaled_at_s = time.monotonic()
+        took_s = time.monotonic() - started_s
+        owned.journal_due_s = time.monotonic() + max(JOURNAL_INTERVAL_S, took_s / JOURNAL_SHARE)

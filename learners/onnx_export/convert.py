@@ -104,9 +104,9 @@ def to_onnx(
     """The graph that answers what `model` answers now, also when it has learned nothing yet.
 
     The graph's inputs are `numbers` (double, shape (N, n), NaN = missing, else finite) and `categories` (string, shape
-    (N, n), "" = missing); an input without columns is left out. Its outputs are `label` (int64, shape (N,), index into
-    the classes) and `probabilities` (double, shape (N, n_classes)). A row for which River raises, because
-    `compose.Select` lacks a feature, has NaN probabilities.
+    (N, n), "" = missing, and no NUL, because onnxruntime cuts there); an input without columns is left out. Its outputs
+    are `label` (int64, shape (N,), index into the classes) and `probabilities` (double, shape (N, n_classes)). Where
+    River raises, because `compose.Select` lacks a feature, the probabilities are NaN.
 
     Args:
         model: a River pipeline; it is only read.
@@ -114,7 +114,7 @@ def to_onnx(
         categories: names of the features that reach River as str, in tensor order.
         name: the model's name.
         version: the release this becomes.
-        metadata: further `metadata_props`.
+        metadata: further `metadata_props`; the exporter's own win.
 
     Raises:
         NotExportable: a step, or its use of these features, has no exact form.
@@ -189,9 +189,9 @@ def _refuse_names(numbers: Sequence[str], categories: Sequence[str]) -> None:
 
 
 def _unsupported(estimator: object, step: str, role: Role) -> NotExportable:
-    known = sorted(
-        cls.__name__ for cls in (transform if role == "transform" else predict).registry if cls is not object
-    )
+    registry = (transform if role == "transform" else predict).registry
+    # A pipeline is where the step stands, not what could stand there instead.
+    known = sorted(cls.__name__ for cls in registry if cls.__name__ not in {"object", "Pipeline"})
     reason = "no exact converter is known"
     if role == "predict" and type(estimator) in transform.registry:
         reason = "it changes features, and the last step must predict"

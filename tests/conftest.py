@@ -1,0 +1,23 @@
+"""What tests share: one real Kafka broker for the session."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from streams.broker import EmbeddedBroker
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a Kafka broker: $KAFKA_BOOTSTRAP, else one that lives as long as the session.
+
+    All tests share it: each names its own topics and groups.
+    """
+    if named := os.environ.get("KAFKA_BOOTSTRAP"):
+        yield named
+        return
+    with EmbeddedBroker(tmp_path_factory.mktemp("kafka"), heap_mib=192) as broker:
+        yield broker.bootstrap
