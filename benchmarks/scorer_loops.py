@@ -125,7 +125,7 @@ def stock_loop(model: Model, cluster: Cluster, meter: Meter) -> None:
                 for name, pairs in (
                     (SCORES, scorer._score_records(taken, LearnedThrough())),
                     (EXAMPLES, scorer._example_records(partition, owned, taken.closed)),
-                    (PROFILES, scorer._profile_records(taken.touched)),
+                    (PROFILES, scorer._profile_records(taken)),
                 ):
                     sends += [await out[name].send(key=key, value=value) for key, value in pairs]
                 await asyncio.gather(*sends)

@@ -17,7 +17,7 @@ from learners.onnx_export import refuse_unexportable
 from learners.state import encode_state
 from schemas.duration import milliseconds
 from schemas.errors import ModelFileError
-from schemas.features import Feature, Spec
+from schemas.features import Count, Feature, Hour, Spec, Weekday
 from schemas.reader import Reader
 from schemas.xdm import event_type_name
 
@@ -116,11 +116,23 @@ class Model:
         self.release = release
         refuse_unexportable(learner)
         encode_state(learner)  # refuses what the journal has no form for: now, not when there is something to lose
+        _scores_whatever_is_missing(learner, self.spec)
         self._learner = learner
 
     def new_learner(self) -> Any:
         """Return the learner as the file defines it, having learned nothing."""
         return copy.deepcopy(self._learner)
+
+
+def _scores_whatever_is_missing(learner: Estimator, spec: Spec) -> None:
+    always = {f.name: 0.0 for f in spec.features if isinstance(f, Hour | Weekday | Count)}
+    try:
+        copy.deepcopy(learner).predict_proba_one(always)
+    except KeyError as error:
+        raise ModelFileError(
+            f"the learner cannot do without {error}, which an event may lack, and every event gets a score; "
+            "use compose.SelectType, which takes what is there"
+        ) from None
 
 
 def _must_be(kind: type, value: object, example: str) -> None:

@@ -20,7 +20,6 @@ from learners.parity import check_parity
 from learners.scoreboard import Scoreboard
 from learners.state import decode_state, encode_state
 from schemas.errors import Poison, ReleaseRefused, StateUnreadable
-from schemas.features import Spec
 from schemas.records import Example, LearnedThrough, ParityOf, Release
 
 HELD_ROWS: Final = 64
@@ -124,7 +123,7 @@ class Training:
         """Return everything that `restore` needs, the learner in its canonical encoding."""
         return msgspec.msgpack.encode(
             {
-                "spec": self.model.spec.to_json(),
+                "definition": _definition(self.model),
                 "learner": encode_state(self.learner),
                 "scoreboard": self.scoreboard.as_rows(),
                 "gate": self.gate.as_rows(),
@@ -140,7 +139,7 @@ class Training:
         """Return the training that `snapshot` described.
 
         Raises:
-            StateUnreadable: truncated, altered, or of a model with other features.
+            StateUnreadable: truncated, altered, or of a model that was defined otherwise.
         """
         try:
             return cls._restored(model, msgspec.msgpack.decode(snapshot))
@@ -149,10 +148,10 @@ class Training:
 
     @classmethod
     def _restored(cls, model: Model, rows: dict[str, Any]) -> Training:
-        if Spec.from_json(rows["spec"]).features != model.spec.features:
+        if rows["definition"] != _definition(model):
             raise StateUnreadable(
-                f"{model.spec.name} has learned with other features than the model file has now; "
-                "give the model a new name, so that it starts afresh beside the old one"
+                f"{model.spec.name} has learned by another definition (features, outcome, times or learner) than the "
+                "model file has now; give the model a new name, so that it starts afresh beside the old one"
             )
         training = cls(model)
         training.learner = decode_state(rows["learner"])
@@ -164,3 +163,9 @@ class Training:
         training._seqs = dict(rows["seqs"])
         training._held.extend(rows["held"])
         return training
+
+
+def _definition(model: Model) -> str:
+    """Return what must not change under a state: the spec, and the learner as it is before it has learned."""
+    fresh = hashlib.sha256(encode_state(model.new_learner())).hexdigest()
+    return f"{model.spec.to_json()} {fresh}"

@@ -287,6 +287,8 @@ def _x_source(spec: Spec, counted: tuple[str, ...], recent: tuple[str, ...]) -> 
                 else [
                     f"if len(v) > {LONGEST}:",
                     f"    raise EventInvalid({feature.path!r}, 'is longer than {LONGEST} characters')",
+                    "if '\\0' in v:",  # onnxruntime ends a string there, River does not
+                    f"    raise EventInvalid({feature.path!r}, 'holds a NUL character')",
                     f"{slot} = v",
                 ]
             )

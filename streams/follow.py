@@ -23,7 +23,7 @@ CHECK_EVERY_S: Final = 5.0
 METADATA_AGE_S: Final = 60.0
 PATIENCE_S: Final = 10.0
 _POLL_MS: Final = 250
-# Whoever shares the event loop waits this long at most: 100 records take about 0.2 ms of an edge.
+# Whoever shares the event loop waits for no more than this at a time: 100 profiles take about 0.3 ms of an edge.
 _RECORDS_AT_ONCE: Final = 100
 
 

@@ -15,12 +15,13 @@ from typing import Final
 import msgspec
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
-from schemas.errors import StateUnreadable
+from schemas.errors import BrokerError, StateUnreadable
 from streams.sender import Sender
 from streams.topics import MIB, Cluster
 
 MOST_BYTES: Final = 16 * MIB
 _LOOK_BACK: Final = 64
+_PATIENCE_S: Final = 60
 
 
 class _Envelope(msgspec.Struct, frozen=True, array_like=True):
@@ -64,6 +65,7 @@ class Journal:
 
         Raises:
             StateUnreadable: there are records of this key, and none of them can be read.
+            BrokerError: they do not come.
         """
         entry = await self.newest()
         if entry is not None:
@@ -146,7 +148,10 @@ def _read(record: ConsumerRecord, key: str, damaged: list[str]) -> Entry | None:
 async def _range(consumer: AIOKafkaConsumer, tp: TopicPartition, start: int, end: int) -> list[ConsumerRecord]:
     records: list[ConsumerRecord] = []
     consumer.seek(tp, start)
-    async with asyncio.timeout(60):
-        while await consumer.position(tp) < end:
-            records += (await consumer.getmany(tp, timeout_ms=500)).get(tp, [])
+    try:
+        async with asyncio.timeout(_PATIENCE_S):
+            while await consumer.position(tp) < end:
+                records += (await consumer.getmany(tp, timeout_ms=500)).get(tp, [])
+    except TimeoutError:
+        raise BrokerError(f"{tp.topic} partition {tp.partition} could not be read within {_PATIENCE_S} s") from None
     return records

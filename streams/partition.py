@@ -32,13 +32,15 @@ class Taken:
         pendings: one per event that the model applies to, in log order; they want a score.
         closed: labels that became known, in log order.
         dead: records that can never be processed, and why.
-        touched: visitors whose profile changed.
+        touched: visitors whose profile changed, with the profile as the chunk leaves it.
+        forgotten: visitors who were not seen for so long that nothing is remembered of them.
     """
 
     pendings: list[Pending] = field(default_factory=list)
     closed: list[Closed] = field(default_factory=list)
     dead: list[tuple[ConsumerRecord, Poison]] = field(default_factory=list)
     touched: dict[str, Profile] = field(default_factory=dict)
+    forgotten: set[str] = field(default_factory=set)
 
     @property
     def rows(self) -> list[X]:
@@ -133,6 +135,7 @@ class Partition:
         else:
             self.counts.not_applicable += 1
         self.profiles[visitor] = taken.touched[visitor] = self._reader.remember(profile, time_ms, kinds)
+        taken.forgotten.discard(visitor)
         self.profiles.move_to_end(visitor)
         if time_ms > self.newest_ms:
             self._advance(time_ms, taken)
@@ -157,6 +160,8 @@ class Partition:
             if self.profiles[visitor].seen_ms >= horizon_ms:
                 break
             del self.profiles[visitor]
+            taken.touched.pop(visitor, None)
+            taken.forgotten.add(visitor)
 
     def number(self, closed: int) -> range:
         """Return the numbers of the next `closed` examples."""

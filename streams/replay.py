@@ -84,7 +84,8 @@ async def replay(
                 waiting.clear()
         await asyncio.gather(*waiting)
         if closing_ms and newest_ms:
-            await close_windows(sender, topic, newest_ms + closing_ms)
+            # Not into the future: a window that is open by the clock as well closes when its time has come.
+            await close_windows(sender, topic, min(newest_ms + closing_ms, max(newest_ms, _now_ms())))
     except KafkaError as error:
         raise BrokerError(f"the broker at {cluster.bootstrap} did not take the events: {error!r}") from None
     finally:

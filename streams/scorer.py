@@ -18,7 +18,6 @@ from faust.types import TP
 
 from learners.join import Closed
 from learners.model import Model
-from schemas.profile import Profile
 from schemas.records import Example, LearnedThrough, Score, Source, VisitorProfile, encode, score_id
 from schemas.tick import tick_headers, tick_value
 from scoring.engine import Engine
@@ -113,7 +112,7 @@ class Scorer:
         for topic, to, records in (
             (SCORES, partition, self._score_records(taken, session.learned_through)),
             (EXAMPLES, self._examples_partition, self._example_records(partition, owned, taken.closed)),
-            (PROFILES, partition, self._profile_records(taken.touched)),
+            (PROFILES, partition, self._profile_records(taken)),
         ):
             owned.sent += await self._sender.send_chunk(self._topic[topic], to, records)
         if owned.state.counts.misplaced and not owned.misplaced_told:
@@ -161,8 +160,10 @@ class Scorer:
             )
             yield self._name.encode(), encode(example)
 
-    def _profile_records(self, touched: dict[str, Profile]) -> Iterator[Record]:
-        for visitor, profile in touched.items():
+    def _profile_records(self, taken: Taken) -> Iterator[Record]:
+        for visitor in taken.forgotten:
+            yield f"{self._name}/{visitor}".encode(), None
+        for visitor, profile in taken.touched.items():
             record = VisitorProfile(
                 model=self._name, visitor=visitor, seen=profile.seen_ms, times=profile.times, last=profile.last
             )

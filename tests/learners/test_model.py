@@ -213,6 +213,13 @@ def test_a_learner_that_cannot_be_exported_is_refused_at_once(learner: Any) -> N
     assert type(learner).__name__ in str(error.value)
 
 
+def test_a_learner_that_needs_what_an_event_may_lack_is_refused_at_once() -> None:
+    """`compose.Select` raises without its feature, and every event gets a score."""
+    selecting = compose.Select("search.position") | linear_model.LogisticRegression()
+    with pytest.raises(ModelFileError, match=r"cannot do without 'search\.position', which an event may lack"):
+        model_of(features=[hour(), number("search.position")], learner=selecting)
+
+
 def test_a_learner_that_cannot_be_written_down_is_refused_at_once() -> None:
     """Not by the first journal record, when it has learned something."""
     several = compose.Select("a", "b") | preprocessing.StandardScaler() | linear_model.LogisticRegression()

@@ -137,13 +137,14 @@ def test_poison_counts_as_taken_and_is_not_learned() -> None:
 
 
 def test_an_example_that_the_learner_cannot_take_is_poison() -> None:
-    """`compose.Select` without its feature raises KeyError in River: no worker must stop there, now and ever again."""
+    """An example from before the feature was there: River raises KeyError, and no worker must stop there for ever."""
     selecting = model_of(
-        learner=compose.Select("search.position") | preprocessing.StandardScaler() | linear_model.LogisticRegression()
+        (hour(name="hour"), *FEATURES),
+        learner=compose.Select("hour") | preprocessing.StandardScaler() | linear_model.LogisticRegression(),
     )
-    taught = trained([example_of(0, {"search.position": 1.0})], selecting)
+    taught = trained([example_of(0, {"hour": 1.0})], selecting)
     before = encode_state(taught.learner)
-    with pytest.raises(Poison, match=r"'search\.position' is missing, and the learner selects it by name"):
+    with pytest.raises(Poison, match=r"'hour' is missing, and the learner selects it by name"):
         taught.learn(1, example_of(1, {"placeContext.geo.countryCode": "DE"}), p_live=math.nan)
 
     assert before == encode_state(taught.learner)
@@ -209,8 +210,8 @@ def test_a_model_with_the_same_features_takes_the_state_up() -> None:
         lambda whole: msgspec.msgpack.encode([1, 2]),
         lambda whole: msgspec.msgpack.encode(7),
         lambda whole: msgspec.msgpack.encode({"learner": b""}),
-        lambda whole: msgspec.msgpack.encode(msgspec.msgpack.decode(whole) | {"spec": "{}"}),
-        lambda whole: msgspec.msgpack.encode(msgspec.msgpack.decode(whole) | {"spec": None}),
+        lambda whole: msgspec.msgpack.encode(msgspec.msgpack.decode(whole) | {"definition": "{}"}),
+        lambda whole: msgspec.msgpack.encode(msgspec.msgpack.decode(whole) | {"definition": None}),
         lambda whole: msgspec.msgpack.encode(msgspec.msgpack.decode(whole) | {"learner": b"pickle"}),
         lambda whole: msgspec.msgpack.encode({k: v for k, v in msgspec.msgpack.decode(whole).items() if k != "seqs"}),
         lambda whole: msgspec.msgpack.encode(msgspec.msgpack.decode(whole) | {"seqs": 7}),
