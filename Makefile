@@ -6,6 +6,12 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
+# Recorded data that stands beside the checkout is used where nothing else is said.
+FRESHET_DATA ?= $(wildcard ../shared/data)
+ifneq ($(FRESHET_DATA),)
+export FRESHET_DATA
+endif
+
 .PHONY: help setup demo test check bench lock clean
 help:
 	@echo "make demo | test | check | bench | lock | clean"

@@ -45,7 +45,7 @@ class Follower:
             must not keep an edge from the releases that follow.
 
     Attributes:
-        caught_up: set once everything that was in the topics at the first connection has been taken; stays set.
+        caught_up: set once everything that was in the topics at the start has been taken; stays set.
         skipped: how many records `take` raised on.
     """
 
@@ -54,7 +54,7 @@ class Follower:
         self._topics = tuple(topics)
         self._take = take
         self._next: dict[TopicPartition, int] = {}
-        self._until: dict[TopicPartition, int] | None = None
+        self._until: dict[TopicPartition, int] = {}
         self._seen_at: dict[TopicPartition, int] = {}
         self._task: asyncio.Task[None] | None = None
         self._interrupted = False
@@ -128,7 +128,7 @@ class Follower:
             for partition in partitions:
                 if partition in self._next:
                     consumer.seek(partition, self._next[partition])
-            if self._until is None:
+            if not self.caught_up.is_set():
                 self._until = await self._unread(consumer, partitions)
             self._interrupted = False
             self._seen_at = {}
@@ -189,7 +189,6 @@ class Follower:
     async def _look_whether_caught_up(self, consumer: AIOKafkaConsumer) -> None:
         # By position, not by the last record: what stands at a topic's end may be no record at all (a transaction's
         # marker, or what compaction left of a batch).
-        assert self._until is not None
         async with asyncio.timeout(PATIENCE_S):
             for partition, end in list(self._until.items()):
                 if await consumer.position(partition) >= end:

@@ -33,7 +33,7 @@ def test_the_commands_of_the_readme_do_what_it_says(tmp_path: Path) -> None:
     """Produce, consume, workers, edge: typed in this order they give scores."""
     port = free_port()
     # However it ends, no worker and no broker stays behind.
-    trap = "trap 'kill $(jobs -p) 2>/dev/null; freshet broker down >/dev/null 2>&1' EXIT\n"
+    trap = "trap 'kill $(jobs -p) 2>/dev/null || true; freshet broker down >/dev/null 2>&1 || true' EXIT\n"
     commands = trap + script().replace("8080", str(port))
     # What a person does by reading on: wait until the edge is ready, and until there are scores.
     ready = f"until curl --silent --fail http://127.0.0.1:{port}/v2/health/ready >&2; do sleep 0.3; done\n"

@@ -84,14 +84,15 @@ class Installation:
     def releases(self) -> list[Release]:
         return [decode(Release, record.value) for record in self.records(RELEASES) if record.value]
 
-    def newest_entry(self, topic: str) -> Entry:
-        """Return the newest entry of the model's journal in a topic with one key."""
-        home = next(record.partition for record in reversed(self.records(topic)))
+    def newest_entry(self, topic: str) -> Entry | None:
+        """Return the newest entry of the model's journal in a topic with one key, None before the first."""
+        written = self.records(topic)
+        if not written:
+            return None
+        home = written[-1].partition
         key = f"{self.model.spec.name}/{home}"
         journal = Journal(self.cluster, Sender(self.cluster.bootstrap), topic=topic, partition=home, key=key)
-        entry = asyncio.run(journal.newest())
-        assert entry is not None
-        return entry
+        return asyncio.run(journal.newest())
 
     def wait(self, until: Callable[[], bool], what: str, timeout_s: float = 60.0) -> None:
         """Wait for a condition; fail with the workers' last words if it does not come true."""

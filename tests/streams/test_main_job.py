@@ -39,7 +39,7 @@ def written(installation: Installation) -> int:
 def journaled_training(installation: Installation) -> Training:
     """The learner's state as its newest journal record has it."""
     entry = installation.newest_entry(JOURNAL_LEARNER)
-    return Training.restore(installation.model, entry.state)
+    return Training(installation.model) if entry is None else Training.restore(installation.model, entry.state)
 
 
 def settle(installation: Installation) -> set[tuple[object, ...]]:

@@ -1,0 +1,90 @@
+"""Problems: what a caller is told when there is no answer (RFC 9457, "Problem Details for HTTP APIs").
+
+The vocabulary is closed: a status, a name to branch on and a sentence. What went wrong inside stands in the log only.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Final
+
+import msgspec
+
+from schemas.catalog import is_single_object
+from schemas.errors import EventInvalid, Poison
+from scoring.response import Header, Response
+
+_CONTENT_TYPE: Final = b"application/problem+json"
+_RETRY_AFTER: Final[Header] = (b"retry-after", b"1")
+
+
+class _Body(msgspec.Struct, frozen=True, omit_defaults=True):
+    type: str
+    title: str
+    status: int
+    detail: str
+    field: str = ""
+    error: str = ""
+
+
+_encode: Final = msgspec.json.Encoder().encode
+
+
+class Problem(Exception):
+    """A request that gets no score: raised in the door and answered there.
+
+    Args:
+        status: 4xx where the request is to blame, else 503; nothing else.
+        name: what a program branches on; stays as it is.
+        detail: one sentence for whoever sent the request.
+        field: the event's field to blame, by its XED path.
+        headers: what belongs to the status, such as `Allow`.
+
+    >>> Problem(404, "unknown-model", "no such model").response().body[:53]
+    b'{"type":"urn:freshet:problem:unknown-model","title":"'
+    """
+
+    def __init__(
+        self, status: int, name: str, detail: str, *, field: str = "", headers: tuple[Header, ...] = ()
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.name = name
+        self.detail = detail
+        self.field = field
+        self.headers = headers
+
+    def response(self, *, open_inference: bool = False) -> Response:
+        """Return the problem as it goes back; `error` is where the Open Inference Protocol looks for the sentence."""
+        body = _Body(
+            type=f"urn:freshet:problem:{self.name}",
+            title=HTTPStatus(self.status).phrase,
+            status=self.status,
+            detail=self.detail,
+            field=self.field,
+            error=self.detail if open_inference else "",
+        )
+        return Response(self.status, _CONTENT_TYPE, _encode(body), self.headers)
+
+
+def unavailable(name: str, detail: str) -> Problem:
+    """Return a problem that will pass by itself."""
+    return Problem(503, name, detail, headers=(_RETRY_AFTER,))
+
+
+def no_model() -> Problem:
+    """Return the problem of an edge that has nothing to answer with yet."""
+    return unavailable("no-model", "no release is loaded yet; try again")
+
+
+def problem_of(error: Poison, body: bytes) -> Problem:
+    """Return what a caller is told about an event that cannot be scored.
+
+    >>> problem_of(EventInvalid("timestamp", "is missing"), b"{}").detail
+    'timestamp is missing'
+    """
+    if isinstance(error, EventInvalid):
+        return Problem(400, "event-invalid", error.reason, field=error.field)
+    if is_single_object(body):  # what fastavro has to say of garbage names its own classes
+        return Problem(400, "not-an-event", "the body is not an Avro event written with a schema of the catalog")
+    return Problem(400, "not-an-event", error.reason)
