@@ -5,6 +5,8 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
+# Most tests wait for real processes: two at a time halve that.
+WORKERS ?= 2
 
 # Recorded data that stands beside the checkout is used where nothing else is said.
 FRESHET_DATA ?= $(wildcard ../shared/data)
@@ -30,7 +32,7 @@ demo: $(READY)
 	$(BIN)/freshet demo $(ARGS)
 
 test: $(READY)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 check: $(READY)
 	$(BIN)/ruff check .

@@ -315,7 +315,7 @@ def test_what_has_no_form_is_refused_by_name(model: Any, attribute: str, words: 
 @pytest.mark.parametrize(
     "value",
     [np.array([[1, 2], [3, 4]])[:, 0], np.array(["a"]), np.array([{}]), iter([1]), random.SystemRandom()],
-    ids=repr,
+    ids=lambda value: type(value).__name__,
 )
 def test_value_without_form_is_refused(value: Any) -> None:
     """Views, texts and objects in arrays, iterators, other generators."""
