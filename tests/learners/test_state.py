@@ -233,7 +233,6 @@ def test_shared_objects_stay_shared() -> None:
         np.int64(7),
         np.bool_(True),
     ],
-    ids=repr,
 )
 def test_value_keeps_its_type_and_bits(value: Any) -> None:
     """An int stays an int, numpy's float numpy's: they divide by zero differently."""
