@@ -25,6 +25,7 @@ from schemas.records import LearnedThrough, Score, encode, score_id
 from scoring.engine import Engine
 from scoring.registry import Registry
 from scoring.session import Session
+from streams.held import Held
 from streams.partition import Partition
 from streams.releases import Releases
 from streams.scorer import Owned, Scorer
@@ -105,6 +106,7 @@ def stock_loop(model: Model, cluster: Cluster, meter: Meter) -> None:
     states: dict[int, Owned] = {}
     journaled_at_s = time.monotonic()
     sessions: list[Session] = []
+    held = Held(None)  # type: ignore[arg-type]  # nothing is held here: Faust acknowledges
 
     @app.agent(source)
     async def score(stream: Any) -> None:
@@ -118,7 +120,7 @@ def stock_loop(model: Model, cluster: Cluster, meter: Meter) -> None:
                 record = _Record(message.offset, int(message.timestamp * 1000), message.key, message.value)
                 by_partition.setdefault(message.partition, []).append(record)
             for partition, records in by_partition.items():
-                owned = states.setdefault(partition, Owned(Partition(model.reader), None))  # type: ignore[arg-type]
+                owned = states.setdefault(partition, Owned(Partition(model.reader), held, 0.0))
                 taken = owned.state.take(records)
                 scorer._score(taken, sessions[0])
                 sends = []

@@ -8,8 +8,9 @@ from math import isnan
 import msgspec
 
 from schemas.errors import NoModel
+from schemas.generated import APPLIES
 from schemas.profile import Profile
-from schemas.reader import APPLIES, Reader
+from schemas.reader import Reader
 from schemas.records import LearnedThrough
 from scoring.profiles import Profiles
 from scoring.session import Session

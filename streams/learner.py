@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from dataclasses import dataclass, field
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Final
 
 import msgspec
 from aiokafka import ConsumerRecord
@@ -23,6 +23,7 @@ from schemas.records import Alias, Example, Release, decode, encode
 from scoring.engine import Engine
 from scoring.registry import LIVE, Registry
 from streams.dead_letters import dead_letter_headers
+from streams.held import Held
 from streams.journal import Journal
 from streams.sender import Sender
 from streams.topics import ALIASES, DEAD_LETTERS, EXAMPLES, JOURNAL_LEARNER, RELEASES, Cluster
@@ -30,9 +31,6 @@ from streams.transport import ChunkApp, ChunkMessage, current
 
 log = logging.getLogger(__name__)
 
-JOURNAL_INTERVAL_S: Final = 1.0
-# A whole state is written each time, so a large one is written less often: at most a tenth of the time goes into it.
-JOURNAL_SHARE: Final = 0.1
 RELEASES_KEPT: Final = 100
 
 
@@ -41,11 +39,8 @@ class Owned:
     """The training this worker owns, and what is not acknowledged yet."""
 
     training: Training
-    journal: Journal
+    held: Held
     next_offset: int
-    held: list[ChunkMessage] = field(default_factory=list)
-    sent: list[asyncio.Future[Any]] = field(default_factory=list)
-    journal_due_s: float = 0.0
 
 
 class Learner:
@@ -98,11 +93,9 @@ class Learner:
                 except Poison as poison:
                     await self._bury(owned, record, poison)
             owned.next_offset = max(owned.next_offset, message.stop)
-            message.value = None  # the offsets are enough from here on
-            owned.held.append(message)
-
-            if time.monotonic() >= owned.journal_due_s:
-                await self._journal(owned)
+            owned.held.hold(message)
+            if owned.held.due:
+                await self._settle(owned)
 
     async def _read(self, owned: Owned, record: ConsumerRecord) -> list[tuple[ConsumerRecord, Example]]:
         """Return the record's example, or nothing: in the training already, another model's, or a dead letter."""
@@ -125,7 +118,9 @@ class Learner:
 
     async def _bury(self, owned: Owned, record: ConsumerRecord, poison: Poison) -> None:
         headers = dead_letter_headers(record, poison)
-        owned.sent.append(await self._sender.send(self._topic[DEAD_LETTERS], record.key, record.value, headers=headers))
+        owned.held.sent.append(
+            await self._sender.send(self._topic[DEAD_LETTERS], record.key, record.value, headers=headers)
+        )
 
     async def release(self) -> None:
         """Release what the learner is now, if it has learned since the last time; the first one has learned nothing."""
@@ -180,16 +175,15 @@ class Learner:
     async def keep_time(self) -> None:
         """Journal what is due."""
         async with self._turn:
-            owned = self._owned
-            if owned and owned.held and time.monotonic() >= owned.journal_due_s:
-                await self._journal(owned)
+            if self._owned is not None and self._owned.held.due:
+                await self._settle(self._owned)
 
     async def let_go(self) -> None:
         """Make the training durable and acknowledge it: its partition may go to another worker."""
         self._revoking = True
         async with self._turn:
-            if self._owned is not None and self._owned.held:
-                await self._journal(self._owned)
+            if self._owned is not None:
+                await self._settle(self._owned)
             self._owned = None
 
     def go_on(self) -> None:
@@ -207,6 +201,9 @@ class Learner:
             return None
         return self._owned or await self._take_over()
 
+    async def _settle(self, owned: Owned) -> None:
+        await owned.held.settle(owned.next_offset, owned.training.snapshot, self._app.consumer)
+
     async def _take_over(self) -> Owned:
         partition = (await self._where()).partition
         journal = Journal(
@@ -215,7 +212,7 @@ class Learner:
         entry = await journal.take_over()
         training = Training(self._model) if entry is None else Training.restore(self._model, entry.state)
         next_offset = 0 if entry is None else entry.next_offset
-        owned = self._owned = Owned(training, journal, next_offset, journal_due_s=time.monotonic() + JOURNAL_INTERVAL_S)
+        owned = self._owned = Owned(training, Held(journal), next_offset)
         log.info(
             "training_taken model=%s next_offset=%d examples=%d epoch=%d",
             self._name,
@@ -224,16 +221,3 @@ class Learner:
             journal.epoch,
         )
         return owned
-
-    async def _journal(self, owned: Owned) -> None:
-        # 1. Dead letters are durable. 2. The training is durable. 3. Only now acknowledge:
-        # a crash before 3 learns the chunk again from the state before it, never twice into one state.
-        await asyncio.gather(*owned.sent)
-        owned.sent.clear()
-        started_s = time.monotonic()
-        await owned.journal.write(owned.next_offset, owned.training.snapshot())
-        for message in owned.held:
-            message.ack(self._app.consumer)
-        owned.held.clear()
-        took_s = time.monotonic() - started_s
-        owned.journal_due_s = time.monotonic() + max(JOURNAL_INTERVAL_S, took_s / JOURNAL_SHARE)

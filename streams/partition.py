@@ -17,8 +17,9 @@ from aiokafka import ConsumerRecord
 from learners.join import Closed, Join, Pending
 from schemas.errors import Poison, StateUnreadable
 from schemas.features import Spec
+from schemas.generated import APPLIES, OUTCOME
 from schemas.profile import Profile
-from schemas.reader import APPLIES, FUTURE_MS, OUTCOME, Reader, X
+from schemas.reader import FUTURE_MS, Reader, X
 from schemas.tick import TICK_HEADER, read_tick
 
 _FORMAT: Final = 1
@@ -59,6 +60,9 @@ class Counts:
     ticks: int = 0
     late: int = 0  # of the scored ones: no label will be known for them
     misplaced: int = 0  # of all: the record's key is not its event's identity
+
+    def __str__(self) -> str:
+        return " ".join(f"{name}={getattr(self, name)}" for name in self.__dataclass_fields__)
 
 
 class Partition:

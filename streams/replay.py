@@ -15,7 +15,7 @@ from schemas.features import Spec
 from schemas.reader import FUTURE_MS, Event, Reader
 from schemas.tick import tick_headers, tick_value
 from streams.sender import Sender
-from streams.topics import EVENTS, Cluster
+from streams.topics import EVENTS, Cluster, require_topics
 
 _FAR_FUTURE_MS: Final = 32_503_680_000_000  # the year 3000: a producer's key does not depend on the time
 # Reads who and when of any event, and no field for a model.
@@ -62,8 +62,9 @@ async def replay(
         on_sent: told the number sent so far, some 50 times a second.
 
     Raises:
-        BrokerError: the broker does not take them.
+        BrokerError: no broker, no topics, or it does not take them.
     """
+    await require_topics(cluster)
     sender = Sender(cluster.bootstrap)
     topic = cluster.topic(EVENTS)
     try:

@@ -11,8 +11,8 @@ import asyncio
 import logging
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Final
 
 from faust.types import TP
 
@@ -23,6 +23,7 @@ from schemas.tick import tick_headers, tick_value
 from scoring.engine import Engine
 from scoring.session import Session
 from streams.dead_letters import dead_letter_headers
+from streams.held import Held
 from streams.journal import Journal
 from streams.partition import Partition, Taken
 from streams.sender import Record, Sender
@@ -31,9 +32,6 @@ from streams.transport import ChunkApp, ChunkMessage, current
 
 log = logging.getLogger(__name__)
 
-JOURNAL_INTERVAL_S: Final = 1.0
-# A whole state is written each time, so a large one is written less often: at most a tenth of the time goes into it.
-JOURNAL_SHARE: Final = 0.1
 IDLE_S: Final = 10.0
 
 
@@ -42,11 +40,8 @@ class Owned:
     """A partition this worker owns: its state, and what is not acknowledged yet."""
 
     state: Partition
-    journal: Journal
-    held: list[ChunkMessage] = field(default_factory=list)
-    sent: list[asyncio.Future[Any]] = field(default_factory=list)
-    journal_due_s: float = 0.0
-    busy_at_s: float = 0.0
+    held: Held
+    busy_at_s: float
     misplaced_told: bool = False
 
 
@@ -87,12 +82,10 @@ class Scorer:
             taken = owned.state.take(message.value)
             self._score(taken, session)
             await self._send(message.tp.partition, owned, taken, session)
-            message.value = None  # the offsets are enough from here on
-            owned.held.append(message)
+            owned.held.hold(message)
             owned.busy_at_s = time.monotonic()
-
-            if time.monotonic() >= owned.journal_due_s:
-                await self._journal(owned)
+            if owned.held.due:
+                await self._settle(owned)
 
     def _score(self, taken: Taken, session: Session) -> None:
         if taken.pendings:
@@ -103,7 +96,7 @@ class Scorer:
     async def _send(self, partition: int, owned: Owned, taken: Taken, session: Session) -> None:
         for record, poison in taken.dead:
             headers = dead_letter_headers(record, poison)
-            owned.sent.append(
+            owned.held.sent.append(
                 await self._sender.send(
                     self._topic[DEAD_LETTERS], record.key, record.value, partition=partition, headers=headers
                 )
@@ -114,7 +107,7 @@ class Scorer:
             (EXAMPLES, self._examples_partition, self._example_records(partition, owned, taken.closed)),
             (PROFILES, partition, self._profile_records(taken)),
         ):
-            owned.sent += await self._sender.send_chunk(self._topic[topic], to, records)
+            owned.held.sent += await self._sender.send_chunk(self._topic[topic], to, records)
         if owned.state.counts.misplaced and not owned.misplaced_told:
             owned.misplaced_told = True
             log.warning(
@@ -180,8 +173,8 @@ class Scorer:
                     await self._take_over(tp)
             now_s = time.monotonic()
             for tp, owned in self._owned.items():
-                if owned.held and now_s >= owned.journal_due_s:
-                    await self._journal(owned)
+                if owned.held.due:
+                    await self._settle(owned)
                 idle_s = now_s - owned.busy_at_s
                 if idle_s >= IDLE_S and owned.state.join.waiting:
                     owned.busy_at_s = now_s
@@ -194,14 +187,17 @@ class Scorer:
         """Make everything durable and acknowledge it: the partitions may go to another worker."""
         self._revoking = True
         async with self._turn:
-            for owned in self._owned.values():
-                if owned.held:
-                    await self._journal(owned)
+            for tp, owned in self._owned.items():
+                await self._settle(owned)
+                log.info("partition_let_go model=%s partition=%d %s", self._name, tp.partition, owned.state.counts)
             self._owned.clear()
 
     def go_on(self) -> None:
         """Take chunks again, after a rebalance."""
         self._revoking = False
+
+    async def _settle(self, owned: Owned) -> None:
+        await owned.held.settle(owned.state.next_offset, owned.state.snapshot, self._app.consumer)
 
     async def _take_over(self, tp: TP) -> Owned:
         if self._examples_partition < 0:
@@ -211,28 +207,15 @@ class Scorer:
         entry = await journal.take_over()
         reader = self._model.reader
         state = Partition(reader) if entry is None else Partition.restore(reader, entry.state)
-        now_s = time.monotonic()
-        owned = self._owned[tp] = Owned(state, journal, journal_due_s=now_s + JOURNAL_INTERVAL_S, busy_at_s=now_s)
+        owned = self._owned[tp] = Owned(state, Held(journal), busy_at_s=time.monotonic())
         log.info(
-            "partition_taken model=%s partition=%d next_offset=%d visitors=%d pendings=%d epoch=%d",
+            "partition_taken model=%s partition=%d next_offset=%d visitors=%d pendings=%d epoch=%d %s",
             self._name,
             tp.partition,
             state.next_offset,
             len(state.profiles),
             state.join.waiting,
             journal.epoch,
+            state.counts,
         )
         return owned
-
-    async def _journal(self, owned: Owned) -> None:
-        # 1. What was sent is durable. 2. The state that says so is durable. 3. Only now acknowledge:
-        # a crash before 3 repeats chunks, never loses one.
-        await asyncio.gather(*owned.sent)
-        owned.sent.clear()
-        started_s = time.monotonic()
-        await owned.journal.write(owned.state.next_offset, owned.state.snapshot())
-        for message in owned.held:
-            message.ack(self._app.consumer)
-        owned.held.clear()
-        took_s = time.monotonic() - started_s
-        owned.journal_due_s = time.monotonic() + max(JOURNAL_INTERVAL_S, took_s / JOURNAL_SHARE)

@@ -165,8 +165,8 @@ async def _admin(bootstrap: str) -> AIOKafkaAdminClient:
     except (KafkaError, OSError, ValueError) as error:
         await admin.close()
         raise BrokerError(
-            f"no Kafka broker answers at {bootstrap} ({error}); set KAFKA_BOOTSTRAP, or run `freshet broker up`"
-        ) from None
+            f"no Kafka broker answers at {bootstrap}; set KAFKA_BOOTSTRAP, or run `freshet broker up`"
+        ) from error
     return admin
 
 

@@ -122,6 +122,8 @@ def run_worker(role: str, model: Model, cluster: Cluster) -> None:
     Raises:
         BrokerError: no broker, or topics are missing.
     """
+    for chatty in ("faust", "mode", "aiokafka"):  # what they say of themselves hides what happens to the events
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     asyncio.run(require_topics(cluster))
     with contextlib.closing(asyncio.new_event_loop()) as loop:
         asyncio.set_event_loop(loop)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import sys
 
 import click
@@ -53,6 +54,8 @@ def root() -> None:
 
 def main() -> None:
     """Run a command; a situation freshet knows is one plain line and exit code 1."""
+    # A client's own complaint is not printed beside the one plain line; processes that log set up their own handlers.
+    logging.getLogger("aiokafka").addHandler(logging.NullHandler())
     try:
         root(standalone_mode=False)
     except click.exceptions.Abort:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas import reader as reader_module
+from schemas import generated
 from schemas.errors import ModelFileError
 from schemas.features import (
     Category,
@@ -116,7 +116,7 @@ def visits(draw: st.DrawFn) -> list[tuple[int, frozenset[str]]]:
 def small() -> Reader:
     """A reader that remembers five times of a kind, so that the cap is met within a few events."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(reader_module, "MOST_REMEMBERED", 5)
+        patch.setattr(generated, "MOST_REMEMBERED", 5)
         return Reader(PAST)
 
 

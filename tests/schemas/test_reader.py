@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from schemas.catalog import write_single_object
 from schemas.errors import ModelFileError, Poison
 from schemas.features import LONGEST, category, count, hour, number, seconds_since, weekday
-from schemas.reader import APPLIES, LONGEST_ID, OUTCOME, Event, Reader
+from schemas.generated import APPLIES, OUTCOME
+from schemas.reader import LONGEST_ID, Event, Reader
 from schemas.xdm import EVENT_TYPES, MEASURES
 from tests.schemas.events import (
     ADD,

@@ -71,6 +71,17 @@ class Installation:
         closing_ms = spec.within_ms + spec.lateness_ms + 1000 if close else 0
         asyncio.run(replay(self.cluster, events, rate_per_s=rate_per_s, closing_ms=closing_ms))
 
+    def send(self, key: bytes | None, value: bytes | None) -> None:
+        """Send one record to `events` as any producer might."""
+
+        async def send() -> None:
+            sender = Sender(self.cluster.bootstrap)
+            await sender.start()
+            await (await sender.send(self.cluster.topic(EVENTS), key, value))
+            await sender.stop()
+
+        asyncio.run(send())
+
     def records(self, topic: str) -> list[ConsumerRecord]:
         """Return all records of a topic, partition by partition."""
         return asyncio.run(_read(self.cluster, topic))
