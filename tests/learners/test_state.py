@@ -40,7 +40,8 @@ from river import (
     utils,
 )
 
-from learners.state import FORMAT, MAGIC, decode_state, encode_state
+from learners.state import decode_state, encode_state
+from learners.state.envelope import FORMAT, MAGIC
 from schemas.errors import NotStorable, StateUnreadable
 
 
@@ -313,11 +314,11 @@ def test_what_has_no_form_is_refused_by_name(model: Any, attribute: str, words: 
 
 @pytest.mark.parametrize(
     "value",
-    [np.array([[1, 2], [3, 4]])[:, 0], np.array(["a"]), np.array([{}]), iter([1]), random.SystemRandom()],
+    [np.array([[1, 2], [3, 4]])[:, 0], np.array(["a"]), np.array([{}]), iter([1]), [].append, random.SystemRandom()],
     ids=lambda value: type(value).__name__,
 )
 def test_value_without_form_is_refused(value: Any) -> None:
-    """Views, texts and objects in arrays, iterators, other generators."""
+    """Views, texts and objects in arrays, iterators, methods of builtins, other generators."""
     model = compose.Discard()
     model.keys = value
 
