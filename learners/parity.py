@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -30,6 +30,16 @@ _ORT_ERRORS = (
     ort_errors.RuntimeException,
 )
 
+_OUTPUTS = {
+    "classification": ["label", "probabilities"],
+    "regression": ["prediction"],
+    "anomaly": ["score"],
+}
+
+# With these River's estimators say that they have no answer for a row, or none yet: a selected feature is missing, a
+# mean is of nothing, a logarithm is of zero. What else they raise is an error of ours.
+_NO_ANSWER = (LookupError, ArithmeticError, ValueError)
+
 # A value that no learner has met: random, so that it is not by accident somebody's country.
 UNSEEN = "unseen-4c0b7e51d2"
 
@@ -40,7 +50,7 @@ class Parity:
 
     Attributes:
         rows: how many rows were compared, the check's own included.
-        max_abs_diff: the largest difference of a probability.
+        max_abs_diff: the largest difference of a probability; of a value or score beyond 1, relative to it.
         worst: the row that showed it.
     """
 
@@ -53,16 +63,21 @@ def check_parity(model: Any, onnx_bytes: bytes, rows: Sequence[Row], *, toleranc
     """Replay rows through a copy of the River model and through onnxruntime, and refuse any disagreement.
 
     To the rows given it adds its own: nothing present, each category unseen, each single feature missing. Where River
-    raises KeyError (`compose.Select` without its feature), the artifact must answer NaN.
+    raises (`compose.Select` without its feature), or a regressor answers None, the artifact must answer NaN.
+
+    By the artifact's task it compares `predict_proba_one` and the winner, `predict_one` or `score_one`. A classifier
+    without probabilities gives 1.0 to its winner. Values and scores may be large, so a difference counts as it is up to
+    1 and relative to River's answer beyond.
 
     Args:
         model: the River model; it is copied, because River's scalers and pipelines change on predict.
         onnx_bytes: what `to_onnx` made of it, serialized.
         rows: observations, best those just learned; may be empty.
-        tolerance: largest allowed difference of a probability.
+        tolerance: largest allowed difference: of a probability `tolerance`, of a value or score
+            `tolerance * max(1, |value|)`.
 
     Raises:
-        ReleaseRefused: check "parity": a probability differs by more than the tolerance or is NaN, the winning class
+        ReleaseRefused: check "parity": an answer differs by more than the tolerance or is NaN, the winning class
             differs, or a row has a feature that the artifact does not know.
 
     >>> from river import linear_model, preprocessing
@@ -79,16 +94,19 @@ def check_parity(model: Any, onnx_bytes: bytes, rows: Sequence[Row], *, toleranc
     river = copy.deepcopy(model)
     worst, max_abs_diff = replayed[0], 0.0
     for row, answer in zip(replayed, artifact.answers(replayed), strict=True):
-        diff = _difference(river, row, artifact.classes, answer, tolerance)
+        diff = artifact.difference(river, row, answer, tolerance)
         if diff > max_abs_diff:
             worst, max_abs_diff = row, diff
     return Parity(len(replayed), max_abs_diff, worst)
 
 
 @dataclass(frozen=True, slots=True)
-class _Answer:
+class _Classified:
     label: int
     probabilities: npt.NDArray[np.float64]
+
+
+_Answer: TypeAlias = _Classified | float
 
 
 class _Artifact:
@@ -107,6 +125,8 @@ class _Artifact:
         self.numbers: list[str] = json.loads(properties["numbers"])
         self.categories: list[str] = json.loads(properties["categories"])
         self.classes: list[Any] = json.loads(properties["classes"])
+        # Artifacts of the first exporter know no other task.
+        self.task: str = properties.get("task", "classification")
 
     def refuse_unknown(self, row: Row) -> None:
         unknown = sorted(row.keys() - {*self.numbers, *self.categories})
@@ -121,10 +141,19 @@ class _Artifact:
             # dtype object, because numpy pads its own strings to the longest.
             feed["categories"] = np.array([[row.get(name, "") for name in self.categories] for row in rows], object)
         try:
-            labels, probabilities = self._session.run(["label", "probabilities"], feed)
+            answered = self._session.run(_OUTPUTS[self.task], feed)
         except _ORT_ERRORS as error:
             raise ReleaseRefused("parity", f"onnxruntime cannot run the artifact: {error}") from error
-        return [_Answer(int(label), answer) for label, answer in zip(labels, probabilities, strict=True)]
+        if self.task != "classification":
+            return [float(answer) for answer in answered[0]]
+        return [_Classified(int(label), answer) for label, answer in zip(*answered, strict=True)]
+
+    def difference(self, river: Any, row: Row, answer: _Answer, tolerance: float) -> float:
+        """The difference between the two answers for one row, if the artifact can be released with it."""
+        if isinstance(answer, _Classified):
+            return _difference_of_classes(river, row, self.classes, answer, tolerance)
+        ask = river.predict_one if self.task == "regression" else river.score_one
+        return _difference_of_numbers(ask, row, answer, tolerance)
 
 
 def _own_rows(artifact: _Artifact, rows: Sequence[Row]) -> Iterable[Row]:
@@ -147,12 +176,31 @@ def _full_row(artifact: _Artifact, rows: Sequence[Row]) -> dict[str, float | str
     return base | {name: met.get(name, UNSEEN) for name in artifact.categories}
 
 
-def _difference(river: Any, row: Row, classes: Sequence[Any], answer: _Answer, tolerance: float) -> float:
-    """The largest difference between the two answers for one row, if it can be released with it."""
+def _difference_of_numbers(ask: Callable[[dict[str, Any]], Any], row: Row, answer: float, tolerance: float) -> float:
     try:
-        proba: Mapping[Any, float] = river.predict_proba_one(dict(row))
+        number = ask(dict(row))
+    except _NO_ANSWER:
+        number = None
+    if number is None:
+        if math.isnan(answer):
+            return 0.0
+        raise _refused(row, f"River has no answer, the artifact answers {answer!r}")
+    expected = float(number)
+    diff = abs(expected - answer) / max(1.0, abs(expected))
+    if not diff <= tolerance:  # also when it is NaN
+        difference = f"differing by {diff:.3g}, more than {tolerance:g}"
+        raise _refused(row, f"River answers {expected!r}, the artifact {answer!r}, {difference}")
+    return diff
+
+
+def _difference_of_classes(
+    river: Any, row: Row, classes: Sequence[Any], answer: _Classified, tolerance: float
+) -> float:
+    """The largest difference of a probability; the winners must be the same."""
+    try:
+        proba = _probabilities(river, row)
         winner = _winner(river, row, proba)
-    except KeyError:
+    except _NO_ANSWER:
         if np.isnan(answer.probabilities).all():
             return 0.0
         raise _refused(row, f"River raises, the artifact answers {answer.probabilities}") from None
@@ -163,9 +211,19 @@ def _difference(river: Any, row: Row, classes: Sequence[Any], answer: _Answer, t
     if not diff <= tolerance:  # also when it is NaN
         difference = f"differing by {diff:.3g}, more than {tolerance:g}"
         raise _refused(row, f"River answers {expected}, the artifact {answer.probabilities}, {difference}")
-    if classes[answer.label] != winner and not _decided_by_rounding(expected, diff, tolerance):
-        raise _refused(row, f"River predicts {winner!r}, the artifact {classes[answer.label]!r}")
+    won = None if answer.label < 0 else classes[answer.label]
+    if won != winner and not _decided_by_rounding(expected, diff, tolerance):
+        raise _refused(row, f"River predicts {winner!r}, the artifact {won!r}")
     return diff
+
+
+def _probabilities(river: Any, row: Row) -> Mapping[Any, float]:
+    try:
+        proba: Mapping[Any, float] = river.predict_proba_one(dict(row))
+    except NotImplementedError:  # a classifier that answers only a class
+        winner = river.predict_one(dict(row))
+        return {} if winner is None else {winner: 1.0}
+    return proba
 
 
 def _winner(river: Any, row: Row, proba: Mapping[Any, float]) -> Any:
@@ -185,5 +243,7 @@ def _decided_by_rounding(expected: npt.NDArray[np.float64], diff: float, toleran
 
     With equal probabilities there is no rounding to blame: the tie itself was broken otherwise.
     """
+    if len(expected) < 2:
+        return False
     second, first = np.sort(expected)[-2:]
     return diff > 0.0 and bool(first - second <= tolerance)

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from river import compose
 
-from learners.onnx_export.convert import Classes, Role, full_name, predict, refuse, settings, transform
+from learners.onnx_export.convert import Answer, Role, full_name, predict, refuse, settings, transform
 from learners.onnx_export.frame import Frame, join
 from learners.onnx_export.graph import Graph
 from schemas.errors import NotExportable
@@ -29,7 +29,7 @@ def transform_by_pipeline(pipeline: compose.Pipeline, graph: Graph, frame: Frame
 
 
 @predict.register(compose.Pipeline)
-def predict_by_pipeline(pipeline: compose.Pipeline, graph: Graph, frame: Frame) -> Classes:
+def predict_by_pipeline(pipeline: compose.Pipeline, graph: Graph, frame: Frame) -> Answer:
     *transformers, (name, last) = pipeline.steps.items()
     frame = _through(transformers, graph, frame)
     with graph.at(name):

@@ -43,6 +43,8 @@ class Graph:
         self._constants: list[onnx.TensorProto] = []
         self._nodes: list[onnx.NodeProto] = []
         self._path: list[str] = []
+        self._zeros: Tensor | None = None
+        self._nearly_one: dict[Tensor, npt.NDArray[np.float64]] = {}
 
     @property
     def step(self) -> str:
@@ -70,36 +72,65 @@ class Graph:
 
     def op(self, op_type: str, *inputs: Tensor, domain: str = "", **attributes: object) -> Tensor:
         """Append a node with one output and return that output."""
+        if op_type in {"Mul", "Div"} and inputs[-1] in self._nearly_one:
+            return self._by_nearly_one(op_type, *inputs)
         result = self._name(op_type)
         self._nodes.append(helper.make_node(op_type, list(inputs), [result], name=result, domain=domain, **attributes))
         return result
 
-    def numbers(self, values: npt.ArrayLike, *, infinite: bool = False) -> Tensor:
+    def ops(self, op_type: str, *inputs: Tensor, outputs: int, domain: str = "", **attributes: object) -> list[Tensor]:
+        """Append a node with several outputs and return them: Split, TopK."""
+        name = self._name(op_type)
+        results = [f"{name}/{place}" for place in range(outputs)]
+        self._nodes.append(helper.make_node(op_type, list(inputs), results, name=name, domain=domain, **attributes))
+        return results
+
+    def numbers(self, values: npt.ArrayLike, *, infinite: bool = False, missing: bool = False) -> Tensor:
         """A double constant.
 
         Args:
             values: numbers of any shape.
             infinite: allow infinities, where a converter divides by one on purpose.
+            missing: allow NaN, where a converter means a missing feature.
 
         Raises:
             ReleaseRefused: a value is not finite: the learner is broken and must not be served.
         """
         array = np.asarray(values, dtype=np.float64)
-        if np.isnan(array).any() or (not infinite and not np.isfinite(array).all()):
+        if (not missing and np.isnan(array).any()) or (not infinite and np.isinf(array).any()):
             raise ReleaseRefused("export", f"{self.step} holds a number that is not finite")
-        return self._constant(array)
+        constant = self._constant(array)
+        if array.size == 1 and array.item() != 1.0 and np.float32(array.item()) == 1.0:
+            self._nearly_one[constant] = array
+        return constant
 
     def nan(self) -> Tensor:
         """The double that answers nothing."""
-        return self._constant(np.full(1, np.nan))
+        return self.numbers([np.nan], missing=True)
+
+    def row(self, values: Sequence[float], *, missing: bool = False) -> Tensor:
+        """The same numbers in every row, whatever the data; shape (N, len(values)). NaN only if `missing`."""
+        return self.op("Add", self._column_of_zeros(), self.numbers([list(values)], missing=missing))
+
+    def filled(self, values: Tensor, number: float = 0.0) -> Tensor:
+        """The doubles, with `number` where one is missing: 0.0 is River's "a missing feature is skipped" in a sum."""
+        return self.op("Where", self.op("IsNaN", values), self.numbers(number), values)
+
+    def total(self, values: Tensor, axis: int = 1, *, keepdims: bool = True) -> Tensor:
+        """The sum along one axis."""
+        return self.op("ReduceSum", values, self.integers([axis]), keepdims=int(keepdims))
+
+    def columns(self, values: Tensor, places: Sequence[int]) -> Tensor:
+        """The columns at these places; shape (N, len(places))."""
+        return self.op("Gather", values, self.integers(places), axis=1)
 
     def any_column(self, mask: Tensor) -> Tensor:
         """Whether any column of a bool tensor of shape (N, width) is true; shape (N, 1)."""
         counted = self.op("Cast", mask, to=TensorProto.INT64)
         return self.op("Cast", self.op("ReduceMax", counted, self.integers([1]), keepdims=1), to=TensorProto.BOOL)
 
-    def integers(self, values: Sequence[int]) -> Tensor:
-        """An int64 constant: axes and indices."""
+    def integers(self, values: npt.ArrayLike) -> Tensor:
+        """An int64 constant of any shape: axes and indices."""
         return self._constant(np.asarray(values, dtype=np.int64))
 
     def strings(self, values: Sequence[str]) -> Tensor:
@@ -107,8 +138,8 @@ class Graph:
         encoded = [value.encode() for value in values]
         return self._add(helper.make_tensor(self._name("strings"), TensorProto.STRING, [1, len(encoded)], encoded))
 
-    def lookup(self, keys: Tensor, table: Mapping[str, float]) -> Tensor:
-        """Replace each string by its number in `table`, 0.0 where the table has none.
+    def lookup(self, keys: Tensor, table: Mapping[str, float], otherwise: float = 0.0) -> Tensor:
+        """Replace each string by its number in `table`, which has one at least, or by `otherwise`.
 
         Raises:
             ReleaseRefused: a number of the table is not finite.
@@ -122,7 +153,7 @@ class Graph:
             domain=ML_DOMAIN,
             keys_tensor=helper.make_tensor("keys", TensorProto.STRING, [len(table)], [k.encode() for k in table]),
             values_tensor=_raw("values", values),
-            default_tensor=_raw("default", np.zeros(1)),
+            default_tensor=_raw("default", np.full(1, float(otherwise))),
         )
 
     def model(self, name: str, version: int, properties: Mapping[str, str]) -> onnx.ModelProto:
@@ -136,6 +167,25 @@ class Graph:
         )
         helper.set_model_props(model, dict(properties))
         return model
+
+    def _by_nearly_one(self, op_type: str, values: Tensor, constant: Tensor) -> Tensor:
+        """`op_type` in two steps, the second exact, because it is by a power of two.
+
+        onnxruntime compares a single constant with 1 as float (NoopElimination, 1.32), and so drops a factor that
+        differs from 1 by less than 6e-8.
+        """
+        doubled = self._constant(2.0 * self._nearly_one[constant])
+        return self.op("Mul", self.op(op_type, values, doubled), self.numbers(0.5 if op_type == "Mul" else 2.0))
+
+    def _column_of_zeros(self) -> Tensor:
+        """Shape (N, 1), made of an input, because N is known only when the graph runs."""
+        if self._zeros is None:
+            given = self._inputs[0]
+            first = self.columns(given.name, [0])
+            is_text = given.type.tensor_type.elem_type == TensorProto.STRING
+            mask = self.op("Equal", first, self.strings([""])) if is_text else self.op("IsNaN", first)
+            self._zeros = self.op("Mul", self.op("Cast", mask, to=TensorProto.DOUBLE), self.numbers(0.0))
+        return self._zeros
 
     def _constant(self, array: npt.NDArray[Any]) -> Tensor:
         return self._add(_raw(self._name("constant"), array))

@@ -8,7 +8,7 @@ from dataclasses import replace
 from river import preprocessing
 
 from learners.onnx_export.convert import Role, full_name, settings, transform
-from learners.onnx_export.frame import Columns, Frame, OneHot, refuse_clashes
+from learners.onnx_export.frame import Columns, Frame, OneHot, dense, refuse_clashes
 from learners.onnx_export.graph import Graph
 from schemas.errors import NotExportable, ReleaseRefused
 
@@ -16,7 +16,7 @@ from schemas.errors import NotExportable, ReleaseRefused
 @transform.register(preprocessing.StandardScaler)
 def transform_by_standard_scaler(scaler: preprocessing.StandardScaler, graph: Graph, frame: Frame) -> Frame:
     """`(x - mean) / std`, and 0.0 for a feature that has not varied yet."""
-    _refuse_non_numbers(scaler, graph, frame)
+    frame = dense(scaler, graph, frame, scaler.counts)
     if frame.numbers is None:
         return frame
     # `.get`, because `[]` on River's defaultdicts would add the feature to the model.
@@ -54,13 +54,14 @@ def settings_of_one_hot(encoder: preprocessing.OneHotEncoder, step: str, role: R
 
 @transform.register(preprocessing.OneHotEncoder)
 def transform_by_one_hot(encoder: preprocessing.OneHotEncoder, graph: Graph, frame: Frame) -> Frame:
-    """The key of each field. Zeros need no form: whoever reads a `OneHot` knows that all other keys are 0 or absent."""
+    """The key of each field, and which keys are 0 where they are not 1."""
     if frame.numbers or frame.one_hots:
         reason = "it would encode numbers by how Python prints them"
         raise NotExportable(full_name(encoder), graph.step, reason, "SelectType(str) in front of it")
     if frame.texts is None:
         return frame
-    encoded = OneHot("", frame.texts.names, _allowed(encoder, graph, frame.texts.names))
+    zeros = frozenset(() if encoder.drop_zeros else encoder._zero_dict)
+    encoded = OneHot("", frame.texts.names, _allowed(encoder, graph, frame.texts.names), zeros)
     keys = graph.op("StringConcat", graph.strings(encoded.prefixes), frame.texts.tensor)
     frame = replace(frame, texts=None, one_hots=(replace(encoded, keys=keys),))
     refuse_clashes(graph, frame)
@@ -76,9 +77,3 @@ def _allowed(encoder: preprocessing.OneHotEncoder, graph: Graph, fields: tuple[s
         raise NotExportable(full_name(encoder), graph.step, reason, f"categories with values for {unknown!r}")
     values = ((field, value) for field in fields for value in encoder.categories[field])
     return frozenset(f"{field}_{value}" for field, value in values if isinstance(value, str))
-
-
-def _refuse_non_numbers(step: object, graph: Graph, frame: Frame) -> None:
-    if frame.texts or frame.one_hots:
-        kind = "texts" if frame.texts else "one-hot columns"
-        raise NotExportable(full_name(step), graph.step, f"{kind} reach it", "SelectType(float) in front of it")

@@ -55,6 +55,23 @@ PIPELINES: dict[str, Callable[[], Any]] = {
         | logistic(l1=0.01)
     ),
     "numbers only": lambda: compose.SelectType(float) | preprocessing.StandardScaler() | logistic(),
+    "scaled one-hots": lambda: (
+        ((compose.SelectType(str) | preprocessing.OneHotEncoder()) + compose.SelectType(float))
+        | preprocessing.StandardScaler()
+        | logistic()
+    ),
+    "scaled one-hots without zeros": lambda: (
+        compose.SelectType(str)
+        | preprocessing.OneHotEncoder(drop_zeros=True)
+        | preprocessing.StandardScaler()
+        | logistic()
+    ),
+    "scaled fixed categories": lambda: (
+        compose.SelectType(str)
+        | preprocessing.OneHotEncoder(categories={field: {"a", "b_c", "é"} for field in CATEGORIES})
+        | preprocessing.StandardScaler(with_std=False)
+        | logistic()
+    ),
     "categories only": lambda: compose.SelectType(str) | preprocessing.OneHotEncoder() | logistic(),
     "other losses": lambda: union() | logistic(loss=optim.losses.Hinge(), intercept_init=0.7, intercept_lr=0.0),
     "selected": lambda: (
@@ -80,22 +97,22 @@ class Answers:
         self.onnx = to_onnx(model, numbers, categories, name="test", version=3)
         self.session = ort.InferenceSession(self.onnx.SerializeToString(), providers=["CPUExecutionProvider"])
 
-    def __call__(self, *rows: Mapping[str, float | str]) -> tuple[list[bool], np.ndarray[Any, Any]]:
+    def __call__(self, *rows: Mapping[str, float | str]) -> tuple[list[bool | None], np.ndarray[Any, Any]]:
         feed: dict[str, Any] = {}
         if self.numbers:
             feed["numbers"] = np.array([[x.get(name, np.nan) for name in self.numbers] for x in rows], np.float64)
         if self.categories:
             feed["categories"] = np.array([[x.get(name, "") for name in self.categories] for x in rows], object)
         label, probabilities = self.session.run(["label", "probabilities"], feed)
-        return [bool(index) for index in label], probabilities
+        return [[False, True, None][index] for index in label], probabilities
 
 
-def river_answers(model: Any, x: Row) -> tuple[bool, list[float]]:
+def river_answers(model: Any, x: Row) -> tuple[bool | None, list[float]]:
     """River's answer; no answer where `Select` lacks its feature."""
     try:
         proba = model.predict_proba_one(x)
     except KeyError:
-        return False, [math.nan, math.nan]
+        return None, [math.nan, math.nan]
     return model.predict_one(x), [proba[False], proba[True]]
 
 
@@ -221,7 +238,8 @@ def test_metadata_says_how_to_ask() -> None:
     assert tuple(json.loads(properties["categories"])) == CATEGORIES
     assert json.loads(properties["classes"]) == [False, True]
     assert (properties["name"], properties["version"], properties["spec"]) == ("buys", "7", "{}")
-    assert (properties["river"], properties["exporter"]) == ("0.26.1", "1")
+    assert (properties["river"], properties["exporter"]) == ("0.26.1", "2")
+    assert properties["task"] == "classification"
 
 
 @pytest.mark.parametrize(
@@ -300,13 +318,9 @@ def test_estimator_without_exact_form_is_refused_at_once(model: Any, step: str, 
 @pytest.mark.parametrize(
     ("model", "words"),
     [
-        (preprocessing.StandardScaler() | logistic(), "texts reach it"),
+        (preprocessing.StandardScaler() | logistic(), "the text 'c' reaches it"),
         (logistic(), "the text 'c' reaches it"),
         (preprocessing.OneHotEncoder() | logistic(), "how Python prints"),
-        (
-            compose.SelectType(str) | preprocessing.OneHotEncoder() | preprocessing.StandardScaler() | logistic(),
-            "one-hot columns reach it",
-        ),
         (compose.SelectType(bytes) | logistic(), "no feature reaches it"),
         (compose.Select("d") | logistic(), "'d', which is not a feature"),
         (
