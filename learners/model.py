@@ -13,7 +13,7 @@ from typing import Any
 
 from river.base import Estimator
 
-from learners.onnx_export import refuse_unexportable
+from learners.onnx_export import refuse_unexportable, to_onnx
 from learners.state import encode_state
 from schemas.duration import milliseconds
 from schemas.errors import ModelFileError
@@ -117,6 +117,8 @@ class Model:
         refuse_unexportable(learner)
         encode_state(learner)  # refuses what the journal has no form for: now, not when there is something to lose
         _scores_whatever_is_missing(learner, self.spec)
+        # What depends on the features (a text that reaches a sum, two names that clash) shows in a first export only.
+        to_onnx(learner, self.spec.numbers, self.spec.categories, name=name, version=0)
         self._learner = learner
 
     def new_learner(self) -> Any:

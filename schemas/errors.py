@@ -20,7 +20,13 @@ from __future__ import annotations
 
 
 class FreshetError(Exception):
-    """Anything a user of freshet can be told about: the message says what to do next."""
+    """Anything a user of freshet can be told about: the message says what to do next.
+
+    Attributes:
+        exit_code: of a process that ends with it. 78 (EX_CONFIG) says that starting it again changes nothing.
+    """
+
+    exit_code = 1
 
 
 class Poison(FreshetError):
@@ -52,6 +58,8 @@ class EventInvalid(Poison):
 
 class ModelFileError(FreshetError):
     """The model file cannot be used; carries where, and what to write instead."""
+
+    exit_code = 78
 
     def __init__(self, problem: str, *, path: str = "", line: int = 0) -> None:
         where = f"{path}:{line}: " if line else f"{path}: " if path else ""
@@ -122,6 +130,8 @@ class NoModel(FreshetError):
 
 class StateUnreadable(FreshetError):
     """A journal record is truncated, forged or belongs to another model."""
+
+    exit_code = 78
 
 
 class BrokerError(FreshetError):

@@ -99,7 +99,7 @@ class Reader:
         since = timestamp - _EPOCH
         time_ms = since.days * 86_400_000 + since.seconds * 1000 + since.microseconds // 1000
         if time_ms > now_ms + FUTURE_MS:
-            raise EventInvalid("timestamp", f"{timestamp.isoformat()} is more than 5 minutes ahead of its record")
+            raise EventInvalid("timestamp", f"{timestamp.isoformat()} is more than 5 minutes ahead of its arrival")
         return Event(fields, event_id, visitor_of(fields), time_ms, self._kinds(fields))
 
     def x(self, event: Event, profile: Profile | None) -> X:

@@ -25,6 +25,6 @@ def json_response(value: Any) -> Response:
     """Return a value as a good answer.
 
     >>> json_response({"live": True}).body
-    b'{"live":true}'
+    b'{"live":true}\n'
     """
-    return Response(200, JSON, _encode(value))
+    return Response(200, JSON, _encode(value) + b"\n")  # a person with curl gets the prompt on a line of its own

@@ -17,6 +17,30 @@ from streams.topics import DEAD_LETTERS, MIB, Cluster, partitions_of
 _SHOWN_BYTES: Final = 64
 
 
+async def last(cluster: Cluster, topic: str, count: int) -> list[str]:
+    """Return the newest records of a topic of the table as JSON lines, oldest first.
+
+    Raises:
+        BrokerError: no broker answers, or it does not have the topic.
+    """
+    partitions = await partitions_of(cluster, topic)
+    newest: list[tuple[int, str]] = []
+    consumer = _consumer(cluster)
+    await consumer.start()
+    try:
+        consumer.assign(partitions)
+        first, end = await consumer.beginning_offsets(partitions), await consumer.end_offsets(partitions)
+        for tp in partitions:
+            consumer.seek(tp, max(first[tp], end[tp] - count))
+            while await consumer.position(tp) < end[tp]:
+                for record in (await consumer.getmany(tp, timeout_ms=500)).get(tp, []):
+                    if record.value is not None or topic == DEAD_LETTERS:
+                        newest.append((record.timestamp, as_json(topic, record)))
+    finally:
+        await consumer.stop()
+    return [line for _, line in sorted(newest, key=lambda each: each[0])[-count:]]
+
+
 async def consume(cluster: Cluster, topic: str, *, limit: int = 0, follow: bool = False) -> AsyncIterator[str]:
     """Yield the records of a topic of the table as JSON lines, oldest first within a partition.
 
@@ -30,9 +54,7 @@ async def consume(cluster: Cluster, topic: str, *, limit: int = 0, follow: bool 
         BrokerError: no broker answers, or it does not have the topic.
     """
     partitions = await partitions_of(cluster, topic)
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=cluster.bootstrap, enable_auto_commit=False, max_partition_fetch_bytes=17 * MIB
-    )
+    consumer = _consumer(cluster)
     try:
         await consumer.start()
         consumer.assign(partitions)
@@ -54,6 +76,15 @@ async def consume(cluster: Cluster, topic: str, *, limit: int = 0, follow: bool 
         await consumer.stop()
 
 
+def _consumer(cluster: Cluster) -> AIOKafkaConsumer:
+    return AIOKafkaConsumer(
+        bootstrap_servers=cluster.bootstrap,
+        enable_auto_commit=False,
+        max_partition_fetch_bytes=17 * MIB,
+        fetch_max_wait_ms=100,
+    )
+
+
 def as_json(topic: str, record: ConsumerRecord) -> str:
     """Return one line of JSON for a record; bytes are shown as text where they are text, else as their length."""
     if topic == DEAD_LETTERS:
@@ -69,6 +100,12 @@ def _readable(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _readable(child) for key, child in value.items()}
     if isinstance(value, bytes):
+        try:
+            if value[:1] == b"{":
+                msgspec.json.decode(value)
+                return msgspec.Raw(value)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            pass  # not JSON after all: shown as text
         try:
             return value.decode()
         except UnicodeDecodeError:

@@ -103,6 +103,7 @@ class Journal:
             bootstrap_servers=self._bootstrap,
             enable_auto_commit=False,
             max_partition_fetch_bytes=MOST_BYTES + MIB,
+            fetch_max_wait_ms=20,  # what is asked for is there; a fetch at the end must not hold up the one that counts
         )
         await consumer.start()
         try:

@@ -7,7 +7,7 @@ they were cut into chunks and whenever they were read.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -60,6 +60,16 @@ class Counts:
     ticks: int = 0
     late: int = 0  # of the scored ones: no label will be known for them
     misplaced: int = 0  # of all: the record's key is not its event's identity
+
+    @classmethod
+    def sum(cls, parts: Iterable[Counts]) -> Counts:
+        """Return the counts of several partitions together.
+
+        >>> Counts.sum([Counts(scored=1), Counts(scored=2, late=1)])
+        Counts(scored=3, not_applicable=0, duplicate=0, dead=0, ticks=0, late=1, misplaced=0)
+        """
+        rows = [[getattr(part, name) for name in cls.__dataclass_fields__] for part in parts]
+        return cls(*(sum(column) for column in zip(*rows, strict=True)))
 
     def __str__(self) -> str:
         return " ".join(f"{name}={getattr(self, name)}" for name in self.__dataclass_fields__)

@@ -8,20 +8,22 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any, Final
 
 import msgspec
+from aiokafka import AIOKafkaConsumer, ConsumerRecord
 from aiokafka.errors import KafkaError
 
 from schemas.errors import BrokerError, Poison
 from schemas.features import Spec
 from schemas.reader import FUTURE_MS, Event, Reader
-from schemas.tick import tick_headers, tick_value
+from schemas.tick import read_tick, tick_headers, tick_value
 from streams.sender import Sender
-from streams.topics import EVENTS, Cluster, require_topics
+from streams.topics import EVENTS, Cluster, partitions_of, require_topics
 
 _FAR_FUTURE_MS: Final = 32_503_680_000_000  # the year 3000: a producer's key does not depend on the time
 # Reads who and when of any event, and no field for a model.
 _ANY: Final = Spec(name="any", applies_to=(), features=(), outcome="", within_ms=0, lateness_ms=0, remembers_ms=0)
 _encode: Final = msgspec.json.Encoder().encode
 _SLICES_PER_S: Final = 50
+_LOOK_BACK: Final = 100
 
 
 def key_of(value: bytes) -> bytes | None:
@@ -96,6 +98,39 @@ async def replay(
 
 def _now_ms() -> int:
     return time.time_ns() // 1_000_000
+
+
+async def newest_event_ms(cluster: Cluster) -> int:
+    """Return the event time that `events` has reached, ticks included; 0 where it is empty.
+
+    Raises:
+        BrokerError: no broker, or no topics.
+    """
+    partitions = await partitions_of(cluster, EVENTS)
+    consumer = AIOKafkaConsumer(bootstrap_servers=cluster.bootstrap, enable_auto_commit=False, fetch_max_wait_ms=20)
+    await consumer.start()
+    try:
+        consumer.assign(partitions)
+        first, end = await consumer.beginning_offsets(partitions), await consumer.end_offsets(partitions)
+        newest_ms = 0
+        for tp in partitions:
+            # The last few: between records that are no events there may be one that is.
+            consumer.seek(tp, max(first[tp], end[tp] - _LOOK_BACK))
+            while await consumer.position(tp) < end[tp]:
+                for record in (await consumer.getmany(tp, timeout_ms=500)).get(tp, []):
+                    newest_ms = max(newest_ms, _time_of(record))
+        return newest_ms
+    finally:
+        await consumer.stop()
+
+
+def _time_of(record: ConsumerRecord) -> int:
+    try:
+        if record.headers:
+            return min(read_tick(record.value), record.timestamp + FUTURE_MS)
+        return _reader.read(record.value, record.timestamp).time_ms
+    except Poison:
+        return 0
 
 
 async def close_windows(sender: Sender, topic: str, time_ms: int) -> None:

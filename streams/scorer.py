@@ -25,7 +25,7 @@ from scoring.session import Session
 from streams.dead_letters import dead_letter_headers
 from streams.held import Held
 from streams.journal import Journal
-from streams.partition import Partition, Taken
+from streams.partition import Counts, Partition, Taken
 from streams.sender import Record, Sender
 from streams.topics import DEAD_LETTERS, EVENTS, EXAMPLES, JOURNAL_SCORER, PROFILES, SCORES, Cluster
 from streams.transport import ChunkApp, ChunkMessage, current
@@ -33,6 +33,7 @@ from streams.transport import ChunkApp, ChunkMessage, current
 log = logging.getLogger(__name__)
 
 IDLE_S: Final = 10.0
+PROGRESS_S: Final = 10.0
 
 
 @dataclass(slots=True)
@@ -68,6 +69,8 @@ class Scorer:
         self._owned: dict[TP, Owned] = {}
         self._turn = asyncio.Lock()  # take, journal and revoke each see the state at a chunk's end, never within one
         self._revoking = False
+        self._progress_due_s = 0.0
+        self._progress_told = ""
 
     async def take(self, message: ChunkMessage) -> None:
         """Score a chunk: read, decide, act; the acknowledgement follows with the journal."""
@@ -100,6 +103,16 @@ class Scorer:
                 await self._sender.send(
                     self._topic[DEAD_LETTERS], record.key, record.value, partition=partition, headers=headers
                 )
+            )
+        if taken.dead:
+            record, poison = taken.dead[0]
+            log.warning(
+                "dead_letters partition=%d count=%d first_offset=%d stage=%s: %s (see `freshet consume dead-letters`)",
+                partition,
+                len(taken.dead),
+                record.offset,
+                poison.stage,
+                poison.reason,
             )
         # In the partition of the event, whatever the key says: a visitor's records stay together and in order.
         for topic, to, records in (
@@ -172,6 +185,7 @@ class Scorer:
                 if tp.topic == self._topic[EVENTS] and tp not in self._owned:
                     await self._take_over(tp)
             now_s = time.monotonic()
+            self._tell_progress(now_s)
             for tp, owned in self._owned.items():
                 if owned.held.due:
                     await self._settle(owned)
@@ -182,6 +196,17 @@ class Scorer:
                     await self._sender.send(
                         self._topic[EVENTS], None, value, partition=tp.partition, headers=tick_headers()
                     )
+
+    def _tell_progress(self, now_s: float) -> None:
+        if now_s < self._progress_due_s:
+            return
+        self._progress_due_s = now_s + PROGRESS_S
+        counts = Counts.sum(owned.state.counts for owned in self._owned.values())
+        waiting = sum(owned.state.join.waiting for owned in self._owned.values())
+        told = f"{counts} pending={waiting}"
+        if told != self._progress_told:
+            self._progress_told = told
+            log.info("progress model=%s partitions=%d %s", self._name, len(self._owned), told)
 
     async def let_go(self) -> None:
         """Make everything durable and acknowledge it: the partitions may go to another worker."""

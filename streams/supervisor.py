@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Self, TypeVar
 
-from schemas.errors import ProcessFailed
+from schemas.errors import ModelFileError, ProcessFailed
 from streams.topics import Cluster
 
 T = TypeVar("T")
@@ -175,6 +175,9 @@ class Supervisor:
             if self._stopping.is_set():
                 self.endings.append(Ending(child.name, exit_code, child.name in self._killed))
                 return
+            if exit_code == ModelFileError.exit_code:  # starting it again changes nothing; its one line says why
+                said = [line for line in self._last_lines[child.name] if line.startswith("freshet: ")]
+                raise ProcessFailed(child.name, exit_code, tuple(said[-1:]))
             lived_s = time.monotonic() - started_s
             if lived_s >= patience.settled_after_s:
                 settled, deaths = True, 0

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 import shutil
-import sys
 import tempfile
 from typing import Any, Final
 
@@ -14,7 +13,6 @@ import faust
 import mode
 
 from learners.model import Model
-from schemas.errors import FreshetError
 from scoring.engine import Engine
 from scoring.registry import Registry
 from streams.learner import Learner
@@ -23,6 +21,7 @@ from streams.scorer import Scorer
 from streams.sender import Sender
 from streams.topics import EVENTS, EXAMPLES, MIB, Cluster, require_topics
 from streams.transport import ChunkApp, chunk_topic
+from streams.verdict import final
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +66,7 @@ class Worker:
         app, work = self.app, self._work
 
         @app.agent(chunk_topic(app, source), name="chunks")
+        @final
         async def chunks(stream: Any) -> None:
             await self._started.wait()
             # noack: nothing is acknowledged by Faust, in particular not a chunk whose handling raised.
@@ -74,6 +74,7 @@ class Worker:
                 await work.take(event.message)
 
         @app.task
+        @final
         async def start() -> None:
             await self._sender.start()
             await self._releases.start()
@@ -83,16 +84,19 @@ class Worker:
                 await self._release_for_ever(work)
 
         @app.timer(_KEEP_TIME_S)
+        @final
         async def keep_time() -> None:
             if self._started.is_set():
                 await work.keep_time()
 
+        @final
         async def before_revoke(_: set[Any]) -> None:
             await work.let_go()
 
         async def go_on(*_: Any, **__: Any) -> None:
             work.go_on()
 
+        @final
         async def before_shutdown(*_: Any, **__: Any) -> None:
             await work.let_go()
             await app.consumer.commit()
@@ -122,15 +126,13 @@ def run_worker(role: str, model: Model, cluster: Cluster) -> None:
     Raises:
         BrokerError: no broker, or topics are missing.
     """
-    for chatty in ("faust", "mode", "aiokafka"):  # what they say of themselves hides what happens to the events
-        logging.getLogger(chatty).setLevel(logging.WARNING)
+    # What they say of themselves hides what happens to the events; mode warns of every timer that ran long.
+    for chatty, level in (("faust", logging.WARNING), ("mode", logging.ERROR), ("aiokafka", logging.WARNING)):
+        logging.getLogger(chatty).setLevel(level)
     asyncio.run(require_topics(cluster))
     with contextlib.closing(asyncio.new_event_loop()) as loop:
         asyncio.set_event_loop(loop)
-        try:
-            Worker(role, model, cluster).run()
-        except FreshetError as error:  # already logged with its traceback by Faust: here the plain line
-            sys.exit(f"freshet: {error}")
+        Worker(role, model, cluster).run()
 
 
 def _app(group: str, cluster: Cluster, directory: str) -> ChunkApp:

@@ -38,7 +38,10 @@ def test_the_commands_of_the_readme_do_what_it_says(tmp_path: Path) -> None:
     # What a person does by reading on: wait until the edge is ready, and until there are scores.
     ready = f"until curl --silent --fail http://127.0.0.1:{port}/v2/health/ready >&2; do sleep 0.3; done\n"
     commands = commands.replace("freshet simulate --print", ready + "freshet simulate --print", 1)
-    commands = commands.replace("freshet consume scores", "sleep 4\nfreshet consume scores", 1)
+    commands = commands.replace("freshet consume scores", "sleep 5\nfreshet consume scores", 1)
+    commands = commands.replace(
+        "freshet consume dead-letters", "freshet consume dead-letters\nfreshet consume examples", 1
+    )
     env = {name: value for name, value in os.environ.items() if not name.startswith(("KAFKA_", "FRESHET_"))}
     env |= {
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
@@ -55,7 +58,10 @@ def test_the_commands_of_the_readme_do_what_it_says(tmp_path: Path) -> None:
     found = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
     scores = [each for each in found if "validUntil" in each]
     (answer,) = [each for each in found if "scores" in each]
+    examples = [each for each in found if "closedAt" in each]
     assert len(scores) == 3
+    assert all(each["version"] > 0 for each in scores)
+    assert len(examples) > 2000  # of 2,500 events nearly all get a label: no run hides behind another's clock
     assert all(each["model"] == "purchase-propensity" and 0 <= each["score"] <= 1 for each in scores)
     assert answer["scores"][0]["model"] == "purchase-propensity"
     assert answer["scores"][0]["version"] >= 0

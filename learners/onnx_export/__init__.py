@@ -30,10 +30,66 @@ River does without the key: `filled` where a sum skips it, `missing_is_yes` wher
 exact form is refused by name, never approximated. `tests/learners/export_laws.py` holds what every family must pass.
 """
 
-from learners.onnx_export import compose, linear, preprocessing
+from learners.onnx_export import (
+    aggregates,
+    anomaly,
+    clusters,
+    compose,
+    conformal,
+    dummy,
+    ensemble,
+    expansions,
+    factorization,
+    feature_selectors,
+    forests,
+    hashing,
+    hoeffding,
+    imputers,
+    linear,
+    mondrian,
+    multiclass,
+    naive_bayes,
+    names,
+    ordinals,
+    patches,
+    preprocessing,
+    row_steps,
+    scalers,
+    selection,
+    stacking,
+    wrappers,
+)
 from learners.onnx_export.convert import refuse_unexportable, to_onnx
 
 # Importing a family registers its converters, so the list below is the list of families.
-FAMILIES = (compose, linear, preprocessing)
+FAMILIES = (
+    aggregates,
+    anomaly,
+    clusters,
+    compose,
+    conformal,
+    dummy,
+    ensemble,
+    expansions,
+    factorization,
+    feature_selectors,
+    forests,
+    hashing,
+    hoeffding,
+    imputers,
+    linear,
+    mondrian,
+    multiclass,
+    naive_bayes,
+    names,
+    ordinals,
+    patches,
+    preprocessing,
+    row_steps,
+    scalers,
+    selection,
+    stacking,
+    wrappers,
+)
 
 __all__ = ["FAMILIES", "refuse_unexportable", "to_onnx"]

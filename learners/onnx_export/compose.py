@@ -10,6 +10,7 @@ from river import compose
 from learners.onnx_export.convert import Answer, Role, full_name, predict, refuse, settings, transform
 from learners.onnx_export.frame import Frame, join
 from learners.onnx_export.graph import Graph
+from learners.onnx_export.step_order import refuse_beside, refuse_order, refuse_renaming
 from schemas.errors import NotExportable
 
 
@@ -21,6 +22,9 @@ def settings_of_pipeline(pipeline: compose.Pipeline, step: str, role: Role) -> N
     for name in names:
         refuse(pipeline.steps[name], f"{step}/{name}", "transform")
     refuse(pipeline.steps[last], f"{step}/{last}", role)
+    refuse_order(pipeline.steps, step)
+    if "/" in step:
+        refuse_renaming([*pipeline.steps.values()], step)
 
 
 @transform.register(compose.Pipeline)
@@ -47,6 +51,7 @@ def _through(steps: Iterable[tuple[str, object]], graph: Graph, frame: Frame) ->
 def settings_of_union(union: compose.TransformerUnion, step: str, role: Role) -> None:
     for name, part in union.transformers.items():
         refuse(part, f"{step}/{name}", "transform")
+    refuse_beside(union, step)
 
 
 @transform.register(compose.TransformerUnion)
@@ -100,4 +105,4 @@ def _refuse_one_hot_keys(step: object, keys: Iterable[str], graph: Graph, frame:
 
 
 def _known(frame: Frame) -> str:
-    return ", ".join((*frame.number_names, *frame.text_names)) or "none"
+    return ", ".join(map(str, (*frame.number_names, *frame.text_names))) or "none"

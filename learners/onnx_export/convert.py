@@ -25,6 +25,7 @@ from river import base, compose
 from learners.onnx_export.answers import Answer, Classes, Label, Score, Value, aligned, predicted_from, winners
 from learners.onnx_export.frame import Columns, Frame, full_name
 from learners.onnx_export.graph import Graph, Tensor
+from learners.onnx_export.refused import REFUSED
 from schemas.errors import ModelFileError, NotExportable, ReleaseRefused
 
 # Raised when the same learner would give another graph; it travels in every artifact.
@@ -131,8 +132,8 @@ def refuse_unexportable(model: object, *, task: Task | None = "classification") 
     >>> refuse_unexportable(preprocessing.LDA() | linear_model.LogisticRegression())
     Traceback (most recent call last):
     ...
-    schemas.errors.NotExportable: river.preprocessing.lda.LDA (at Pipeline/LDA) cannot be exported to ONNX: no exact
-    converter is known. Use one of ...StandardScaler... instead.
+    schemas.errors.NotExportable: river.preprocessing.lda.LDA (at Pipeline/LDA) cannot be exported to ONNX: it draws
+    random numbers and learns while it transforms. Use preprocessing.OneHotEncoder instead.
     """
     refuse(model, type(model).__name__, "predict")
     last = model
@@ -279,6 +280,8 @@ def _refuse_names(numbers: Sequence[str], categories: Sequence[str]) -> None:
 
 
 def _unsupported(estimator: object, step: str, role: Role) -> NotExportable:
+    if refusal := REFUSED.get(full_name(estimator)):
+        return NotExportable(full_name(estimator), step, *refusal)
     registry = (transform if role == "transform" else predict).registry
     # A pipeline is where the step stands, not what could stand there instead.
     known = {cls for cls in registry if cls.__name__ not in {"object", "Pipeline"}}

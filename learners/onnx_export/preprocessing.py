@@ -47,9 +47,13 @@ def _std(graph: Graph, name: str, variance: float) -> float:
 
 @settings.register(preprocessing.OneHotEncoder)
 def settings_of_one_hot(encoder: preprocessing.OneHotEncoder, step: str, role: Role) -> None:
-    if encoder.drop_first:
+    """Refuse `drop_first`, except with fixed categories."""
+    if encoder.drop_first and (encoder.categories is None or encoder.drop_zeros):
         reason = "drop_first drops the smallest key of each event, unseen values included"
-        raise NotExportable(full_name(encoder), step, reason, "OneHotEncoder()")
+        raise NotExportable(full_name(encoder), step, reason, "OneHotEncoder(), or with categories={...}")
+    if encoder.drop_first and not encoder._zero_dict:
+        reason = "drop_first has no key to drop, so River raises"
+        raise NotExportable(full_name(encoder), step, reason, "categories with values")
 
 
 @transform.register(preprocessing.OneHotEncoder)
@@ -61,7 +65,12 @@ def transform_by_one_hot(encoder: preprocessing.OneHotEncoder, graph: Graph, fra
     if frame.texts is None:
         return frame
     zeros = frozenset(() if encoder.drop_zeros else encoder._zero_dict)
-    encoded = OneHot("", frame.texts.names, _allowed(encoder, graph, frame.texts.names), zeros)
+    allowed = _allowed(encoder, graph, frame.texts.names)
+    if encoder.drop_first and allowed is not None:
+        # All events have the same keys, so it is always the same one.
+        first = frozenset({min(zeros)})
+        zeros, allowed = zeros - first, allowed - first
+    encoded = OneHot("", frame.texts.names, allowed, zeros)
     keys = graph.op("StringConcat", graph.strings(encoded.prefixes), frame.texts.tensor)
     frame = replace(frame, texts=None, one_hots=(replace(encoded, keys=keys),))
     refuse_clashes(graph, frame)

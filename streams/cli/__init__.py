@@ -14,6 +14,7 @@ from schemas.errors import FreshetError
 COMMANDS = {
     "demo": "Run the main job end to end on real events, watch it, keep a report.",
     "up": "Run a model file: broker, topics, scorer, learner and edge, restarted when they die.",
+    "check": "Load a model file and print what it says; needs no broker.",
     "worker": "Run one worker process: the scorer or the learner.",
     "edge": "Run one edge: an event in over HTTP, a score out.",
     "broker": "The embedded Kafka broker: up, down, status, prefetch, wipe.",
@@ -65,4 +66,4 @@ def main() -> None:
         sys.exit(error.exit_code)
     except FreshetError as error:
         click.echo(f"freshet: {error}", err=True)
-        sys.exit(1)
+        sys.exit(error.exit_code)

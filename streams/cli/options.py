@@ -20,6 +20,9 @@ model_option: Callable[[Any], Any] = click.option(
 )
 
 
+model_argument: Callable[[Any], Any] = click.argument("model_file", type=click.Path(dir_okay=False))
+
+
 def this_cluster() -> Cluster:
     """Return the cluster of the environment: $KAFKA_BOOTSTRAP or the running embedded broker, $FRESHET_TOPIC_PREFIX."""
     return Cluster(find_bootstrap(), os.environ.get("FRESHET_TOPIC_PREFIX", ""))

@@ -26,7 +26,7 @@ def command(*, create: bool, partitions: int) -> None:
         click.echo(f"created {', '.join(created)}" if created else "all topics are there")
         return
     missing = set(asyncio.run(missing_topics(cluster)))
-    rows = [("topic", "key", "value", "written by", "")]
+    rows = [("topic", "key", "value", "written by", "on the broker")]
     for topic in TABLE:
         state = "missing" if cluster.topic(topic.name) in missing else "there"
         rows.append((cluster.topic(topic.name), topic.key, topic.schema, topic.writer, state))

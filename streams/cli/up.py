@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from learners.model import load_model
+from scoring.server import listen
 from streams.broker import default_data_dir
 from streams.broker_keeper import BrokerKeeper
 from streams.supervisor import StopSignals, Supervisor, guarded, pipeline
@@ -30,9 +31,11 @@ def command(model_file: Path, port: int, edges: int) -> None:
 
     The broker is $KAFKA_BOOTSTRAP where that is set, else the embedded one, which keeps its records from one
     time to the next. Ctrl-C or SIGTERM stops everything in order, workers and edges first, the broker last; a
-    second one does not wait. The exit code is 0 only if all of them ended by themselves and without an error.
+    second one does not wait. The exit code is 0 if all of them ended cleanly when they were asked to.
     """
     load_model(model_file)  # a mistake in it is told here, once, and not by every worker that cannot start
+    for each in range(port, port + edges):  # so is a port that is taken
+        listen("127.0.0.1", each).close()
     sys.exit(asyncio.run(_until_stopped(model_file, list(range(port, port + edges)))))
 
 

@@ -161,7 +161,7 @@ def test_requests_behind_a_slow_one_are_late_from_when_they_were_due(edge: FakeE
     # Number 8 was due 80 ms after number 0 and sent over the same connection, 300 ms after it.
     assert answers[8].latency_ms > 200.0
     assert answers[8].service_ms < 100.0
-    assert set(answers) == set(range(len(answers)))
+    assert set(range(40)) <= set(answers)  # what was due in the last moment may not have been sent
 
 
 def test_the_client_process_reports_answers_until_its_input_closes(edge: FakeEdge, tmp_path: Path) -> None:

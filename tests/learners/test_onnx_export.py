@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import numpy_helper
-from river import compose, linear_model, naive_bayes, optim, preprocessing
+from river import compose, linear_model, neighbors, optim, preprocessing
 from river.utils import VectorDict
 
 from learners.onnx_export import refuse_unexportable, to_onnx
@@ -291,8 +291,8 @@ class Doubtful(linear_model.LogisticRegression):  # type: ignore[misc]
 @pytest.mark.parametrize(
     ("model", "step", "words"),
     [
-        (union() | naive_bayes.ComplementNB(), "Pipeline/ComplementNB", "no exact converter is known"),
-        (preprocessing.LDA() | logistic(), "Pipeline/LDA", "no exact converter is known"),
+        (union() | neighbors.KNNClassifier(), "Pipeline/KNNClassifier", "window of rows"),
+        (preprocessing.LDA() | logistic(), "Pipeline/LDA", "learns while it transforms"),
         (Doubtful(), "Doubtful", "no exact converter is known"),
         (preprocessing.StandardScaler(), "StandardScaler", "the last step must predict"),
         (
@@ -301,7 +301,7 @@ class Doubtful(linear_model.LogisticRegression):  # type: ignore[misc]
             "drop_first",
         ),
         (union() | logistic(loss=optim.losses.Poisson()), "Pipeline/LogisticRegression", "no sigmoid link"),
-        (compose.FuncTransformer(str) | logistic(), "Pipeline/type", "no exact converter is known"),
+        (compose.FuncTransformer(str) | logistic(), "Pipeline/type", "it calls a Python function"),
         (compose.Pipeline(), "Pipeline", "it has no steps"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

@@ -86,7 +86,7 @@ def test_a_wrong_model_file_is_one_line(freshet: Freshet, tmp_path: Path, text: 
     path.write_text(text)
     done = freshet("worker", "learner", "--model", str(path))
 
-    assert done.returncode == 1
+    assert done.returncode == 78
     (line,) = done.stderr.strip().splitlines()
     assert re.search(says.replace("MODEL", re.escape(str(path))), line)
 
