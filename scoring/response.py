@@ -22,9 +22,9 @@ class Response(NamedTuple):
 
 
 def json_response(value: Any) -> Response:
-    """Return a value as a good answer.
+    """Return a value as a good answer, on a line of its own: a person with curl gets the prompt on the next one.
 
-    >>> json_response({"live": True}).body
-    b'{"live":true}\n'
+    >>> json_response({"live": True}).body.split()
+    [b'{"live":true}']
     """
-    return Response(200, JSON, _encode(value) + b"\n")  # a person with curl gets the prompt on a line of its own
+    return Response(200, JSON, _encode(value) + b"\n")
