@@ -58,6 +58,10 @@ class Installation:
         self._processes[role].terminate()
         return self._processes[role].wait(20)
 
+    def ended(self, role: str, timeout_s: float = 40.0) -> int:
+        """Return the exit code of a worker that is expected to end by itself."""
+        return self._processes[role].wait(timeout_s)
+
     def stop_all(self) -> None:
         """End every worker, by id."""
         for process in self._processes.values():
