@@ -16,7 +16,7 @@ from streams.supervisor import StopSignals
 @click.command()
 @click.option("--data", default=None, metavar="luma|cdnow|PATH", help="Data set; Luma by default, CDNOW without it.")
 @click.option("--model", type=click.Path(path_type=Path), default=None, help="Model file; by default the data set's.")
-@click.option("--seconds", type=click.FloatRange(min=20), default=75.0, show_default=True, help="About how long.")
+@click.option("--seconds", type=click.FloatRange(min=20), default=85.0, show_default=True, help="About how long.")
 @click.option("--out", type=click.Path(path_type=Path), default=None, help="Directory; by default demo-<time>.")
 def command(data: str | None, model: Path | None, seconds: float, out: Path | None) -> None:
     """Run the main job end to end on real events, watch it, keep a report.
