@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from bisect import insort
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +19,11 @@ from schemas.reader import X
 
 @dataclass(slots=True, eq=False)
 class Pending:
-    """A score that waits for its outcome; `score` and `version` are filled in when the chunk has been scored."""
+    """A score that waits for its outcome; `score` and `version` are filled in when the chunk has been scored.
+
+    Attributes:
+        number: of its event among the events of the partition; ascending, and no two have the same.
+    """
 
     event: str
     visitor: str
@@ -27,6 +32,7 @@ class Pending:
     score: float = 0.0
     version: int = -1
     open: bool = True
+    number: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +60,9 @@ class Join:
         self._within_ms = within_ms
         self._queue: deque[Pending] = deque()  # in arrival order, hence in event-time order but for the disorder
         self._of: dict[str, list[Pending]] = {}
-        self._outcomes: deque[tuple[int, str]] = deque()  # in arrival order too, until the watermark has passed them
+        self.outcomes: deque[tuple[int, str]] = deque()  # in arrival order too, until the watermark has passed them
         self._times: dict[str, list[int]] = {}  # the same by visitor, ascending
+        self.outcomes_read = 0
         self.opened = 0
         self.positive = 0
         self.negative = 0
@@ -74,7 +81,8 @@ class Join:
 
     def outcome(self, visitor: str, time_ms: int) -> list[Closed]:
         """Return the visitor's pendings that an outcome at `time_ms` makes positive."""
-        self._outcomes.append((time_ms, visitor))
+        self.outcomes_read += 1
+        self.outcomes.append((time_ms, visitor))
         insort(self._times.setdefault(visitor, []), time_ms)
         waiting = self._of.get(visitor)
         if not waiting:
@@ -113,26 +121,32 @@ class Join:
         """How many pendings are open."""
         return self.opened - self.positive - self.negative
 
+    @property
+    def pendings(self) -> Iterator[Pending]:
+        """The open ones, in order of arrival."""
+        return (pending for pending in self._queue if pending.open)
+
     def as_rows(self) -> dict[str, Any]:
         """Return the join as plain data, from which `from_rows` makes an equal one."""
         return {
-            "pendings": [[p.event, p.visitor, p.time_ms, p.x, p.score, p.version] for p in self._queue if p.open],
-            "outcomes": list(self._outcomes),
-            "counts": [self.opened, self.positive, self.negative],
+            "pendings": [[p.number, p.event, p.visitor, p.time_ms, p.x, p.score, p.version] for p in self.pendings],
+            "outcomes": list(self.outcomes),
+            "counts": [self.opened, self.positive, self.negative, self.outcomes_read],
         }
 
     @classmethod
     def from_rows(cls, within_ms: int, rows: dict[str, Any]) -> Join:
         """Return the join that `as_rows` described."""
         join = cls(within_ms)
-        for event, visitor, time_ms, (numbers, categories), score, version in rows["pendings"]:
-            pending = Pending(event, visitor, time_ms, (tuple(numbers), tuple(categories)), score, version)
+        for number, event, visitor, time_ms, (numbers, categories), score, version in rows["pendings"]:
+            x = (tuple(numbers), tuple(categories))
+            pending = Pending(event, visitor, time_ms, x, score, version, number=number)
             join._queue.append(pending)
             join._of.setdefault(visitor, []).append(pending)
         for time_ms, visitor in rows["outcomes"]:
-            join._outcomes.append((time_ms, visitor))
+            join.outcomes.append((time_ms, visitor))
             insort(join._times.setdefault(visitor, []), time_ms)
-        join.opened, join.positive, join.negative = rows["counts"]
+        join.opened, join.positive, join.negative, join.outcomes_read = rows["counts"]
         return join
 
     def _keep(self, visitor: str, waiting: list[Pending]) -> None:
@@ -143,8 +157,8 @@ class Join:
 
     def _forget(self, watermark_ms: int) -> None:
         # An event that is not late has a time at or after the watermark; an outcome up to it can make none positive.
-        while self._outcomes and self._outcomes[0][0] <= watermark_ms:
-            time_ms, visitor = self._outcomes.popleft()
+        while self.outcomes and self.outcomes[0][0] <= watermark_ms:
+            time_ms, visitor = self.outcomes.popleft()
             times = self._times[visitor]
             times.remove(time_ms)
             if not times:

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
-from collections.abc import Callable
 from typing import Any, Final
 
-from streams.journal import Journal
-from streams.transport import ChunkMessage
+from faust.types import TP
+
+from schemas.errors import StateUnreadable
+from streams.crash_points import crash_point
+from streams.journal import Journal, Journaled
+from streams.transport import ChunkApp, ChunkMessage
+
+log = logging.getLogger(__name__)
 
 JOURNAL_INTERVAL_S: Final = 1.0
-# A whole state is written each time, so a large one is written less often: at most a tenth of the time goes into it.
+# A learner's entry is all it knows, so a large one is written less often: at most a tenth of the time goes into it.
 JOURNAL_SHARE: Final = 0.1
 
 
 class Held:
-    """The chunks of one partition that wait for their journal record.
+    """The chunks of one partition that wait for their journal entry.
 
     Args:
         journal: where the state goes.
@@ -41,28 +47,67 @@ class Held:
         """Whether there is something to write and it is time to."""
         return bool(self._chunks) and time.monotonic() >= self._due_s
 
-    async def settle(self, next_offset: int, snapshot: Callable[[], bytes], consumer: Any) -> None:
-        """Write the state and acknowledge what it contains.
+    async def settle(self, state: Journaled, consumer: Any) -> None:
+        """Make durable what the chunks did to a state, and acknowledge them.
 
         Args:
-            next_offset: everything before it is in the state.
-            snapshot: makes the state's bytes; called after what was sent is durable.
+            state: asked for its change after what was sent is durable.
             consumer: takes the acknowledgements.
 
         Raises:
             KafkaError: something was not acknowledged by the broker, so neither is any chunk.
-            StateUnreadable: the state has become too large for a journal record.
         """
         if not self._chunks:
             return
-        # 1. What was sent is durable. 2. The state that says so is durable. 3. Only now acknowledge:
+        # 1. What was sent is durable. 2. The entry that says so is durable. 3. Only now acknowledge:
         # a crash before 3 repeats chunks, never loses one.
+        crash_point("settle.before_sent")
         await asyncio.gather(*self.sent)
         self.sent.clear()
+        crash_point("settle.after_sent")
         started_s = time.monotonic()
-        await self._journal.write(next_offset, snapshot())
+        await self._journal.append(state.next_offset, state.change())
+        crash_point("settle.after_journal")
         for chunk in self._chunks:
             chunk.ack(consumer)
         self._chunks.clear()
+        crash_point("settle.after_ack")
         took_s = time.monotonic() - started_s
         self._due_s = time.monotonic() + max(JOURNAL_INTERVAL_S, took_s / JOURNAL_SHARE)
+
+
+async def resumed_at(app: ChunkApp, tp: TP, next_offset: int, key: str) -> int:
+    """Return the offset with which a state goes on, and have its partition read from there.
+
+    That is where the group has committed, or later, unless the journal had to fall back on an older state or is lost;
+    then the input is read again, and a state that knows nothing begins with the first record there is.
+
+    Args:
+        app: whose consumer reads the partition.
+        tp: of the input.
+        next_offset: everything before it is in the state; -1, nothing is.
+        key: whose state, for the message.
+
+    Raises:
+        StateUnreadable: what would have to be read again is not there any more.
+    """
+    committed, earliest = await app.consumer.bounds(tp)
+    if next_offset < 0 and committed is None:
+        return next_offset
+    wanted = max(next_offset, 0)
+    if wanted < earliest:
+        raise StateUnreadable(
+            f"the journal of {key} goes up to offset {wanted} of {tp.topic} partition {tp.partition}, which begins at "
+            f"{earliest}: what lies between was deleted before it was in the journal. Keep {tp.topic} for longer "
+            "(retention.ms), and give the model a new name, so that it starts afresh"
+        )
+    if committed is not None and wanted < committed:
+        log.warning(
+            "rewound key=%s partition=%d from=%d to=%d: what the journal lacks is read again",
+            key,
+            tp.partition,
+            committed,
+            wanted,
+        )
+        app.consumer.rewind(tp, wanted)
+    return wanted

@@ -22,9 +22,10 @@ from schemas.errors import Poison, ReleaseRefused, SchemaUnknown
 from schemas.records import Alias, Example, Release, decode, encode
 from scoring.engine import Engine
 from scoring.registry import LIVE, Registry
+from streams.crash_points import crash_point
 from streams.dead_letters import dead_letter_headers
-from streams.held import Held
-from streams.journal import Journal
+from streams.held import Held, resumed_at
+from streams.journal import Change, Journal
 from streams.sender import Sender
 from streams.topics import ALIASES, DEAD_LETTERS, EXAMPLES, JOURNAL_LEARNER, RELEASES, Cluster
 from streams.transport import ChunkApp, ChunkMessage, current
@@ -42,6 +43,10 @@ class Owned:
     held: Held
     next_offset: int
 
+    def change(self) -> Change:
+        """Return the training as it is: what it has learned is small beside what it has learned from."""
+        return Change(self.training.snapshot())
+
 
 class Learner:
     """Learns the examples of one model and releases what it has learned.
@@ -53,10 +58,18 @@ class Learner:
         registry: the releases and aliases read so far; complete before `release` is called.
         sender: writes everything this worker writes.
         cluster: where the topics are.
+        secret: seals the journal.
     """
 
     def __init__(  # noqa: PLR0917
-        self, app: ChunkApp, model: Model, engine: Engine, registry: Registry, sender: Sender, cluster: Cluster
+        self,
+        app: ChunkApp,
+        model: Model,
+        engine: Engine,
+        registry: Registry,
+        sender: Sender,
+        cluster: Cluster,
+        secret: bytes,
     ) -> None:
         self._app = app
         self._model = model
@@ -65,6 +78,7 @@ class Learner:
         self._registry = registry
         self._sender = sender
         self._cluster = cluster
+        self._secret = secret
         self._topic = {name: cluster.topic(name) for name in (ALIASES, DEAD_LETTERS, EXAMPLES, RELEASES)}
         self._home: TP | None = None  # the partition in which the model's examples lie
         self._owned: Owned | None = None
@@ -81,6 +95,9 @@ class Learner:
                 message.ack(self._app.consumer)  # a partition with other models' examples only
                 return
             owned = self._owned or await self._take_over()
+            if message.start > owned.next_offset >= 0:
+                self._app.consumer.rewind(message.tp, owned.next_offset)
+                return  # the training is of an earlier moment than the commit: what lies between is read again
 
             # 1. Read; what is in the training already is passed over. 2. Ask the live release, for the gate.
             # 3. Predict and learn, one by one. 4. Hold the acknowledgement until the training is durable.
@@ -93,6 +110,7 @@ class Learner:
                 except Poison as poison:
                     await self._bury(owned, record, poison)
             owned.next_offset = max(owned.next_offset, message.stop)
+            crash_point("learner.after_learning")
             owned.held.hold(message)
             if owned.held.due:
                 await self._settle(owned)
@@ -143,6 +161,7 @@ class Learner:
                 return
             judged_ms = (time.perf_counter() - started) * 1000
 
+            crash_point("release.after_judgement")
             # 1. The release is durable. 2. Only then may the alias point at it: no edge looks for what is not there.
             await self._publish(candidate)
         log.info(
@@ -163,9 +182,11 @@ class Learner:
         key = f"{self._name}/{release.version}".encode()
         await (await self._sender.send(self._topic[RELEASES], key, encode(release)))
         self._registry.release(release)
+        crash_point("release.before_alias")
         alias = Alias(model=self._name, alias=LIVE, version=release.version, changed_at=release.created_at)
         await (await self._sender.send(self._topic[ALIASES], f"{self._name}/{LIVE}".encode(), encode(alias)))
         self._registry.alias(alias)
+        crash_point("release.after_alias")
         aliased = self._registry.aliased_versions(self._name)
         for version in self._registry.kept_versions(self._name)[:-RELEASES_KEPT]:
             if version not in aliased:
@@ -202,16 +223,15 @@ class Learner:
         return self._owned or await self._take_over()
 
     async def _settle(self, owned: Owned) -> None:
-        await owned.held.settle(owned.next_offset, owned.training.snapshot, self._app.consumer)
+        await owned.held.settle(owned, self._app.consumer)
 
     async def _take_over(self) -> Owned:
-        partition = (await self._where()).partition
-        journal = Journal(
-            self._cluster, self._sender, topic=JOURNAL_LEARNER, partition=partition, key=f"{self._name}/{partition}"
-        )
-        entry = await journal.take_over()
-        training = Training(self._model) if entry is None else Training.restore(self._model, entry.state)
-        next_offset = 0 if entry is None else entry.next_offset
+        home = await self._where()
+        key = f"{self._name}/{home.partition}"
+        journal = Journal(self._cluster, self._sender, JOURNAL_LEARNER, home.partition, key, self._secret)
+        entries = await journal.take_over()
+        training = Training.restore(self._model, entries[-1].body) if entries else Training(self._model)
+        next_offset = await resumed_at(self._app, home, entries[-1].next_offset if entries else -1, key)
         owned = self._owned = Owned(training, Held(journal), next_offset)
         log.info(
             "training_taken model=%s next_offset=%d examples=%d epoch=%d",

@@ -6,12 +6,11 @@ they were cut into chunks and whenever they were read.
 
 from __future__ import annotations
 
+import sys
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
 
-import msgspec
 from aiokafka import ConsumerRecord
 
 from learners.join import Closed, Join, Pending
@@ -21,8 +20,18 @@ from schemas.generated import APPLIES, OUTCOME
 from schemas.profile import Profile
 from schemas.reader import FUTURE_MS, Reader, X
 from schemas.tick import TICK_HEADER, read_tick
-
-_FORMAT: Final = 1
+from streams.changes import (
+    FORMAT,
+    LEAST_ROWS,
+    Body,
+    Changes,
+    Rows,
+    Snapshot,
+    Totals,
+    encode_body,
+    put_together,
+)
+from streams.journal import Change
 
 
 @dataclass(slots=True)
@@ -79,7 +88,7 @@ class Partition:
     """The profiles, pendings and position of one events partition.
 
     Attributes:
-        next_offset: everything before it is in the state.
+        next_offset: everything before it is in the state; -1, before the first record.
         newest_ms: the newest event time seen; the watermark lags it by the model's lateness.
         seq: the number of the next example.
     """
@@ -87,7 +96,7 @@ class Partition:
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
         self._spec = reader.spec
-        self.next_offset = 0
+        self.next_offset = -1
         self.newest_ms = 0
         self.seq = 0
         # In order of their last event: the first are the first to be forgotten. Not a dict: that has to step over all
@@ -97,6 +106,9 @@ class Partition:
         self.counts = Counts()
         # Event ids, with their times, as long as a repeat could still matter.
         self._known: OrderedDict[str, int] = OrderedDict()
+        self._events = 0  # how many were ever known
+        self._changes = Changes(-1)
+        self._snapshot: Snapshot | None = None
 
     @property
     def watermark_ms(self) -> int:
@@ -118,6 +130,8 @@ class Partition:
             except Poison as poison:
                 self.counts.dead += 1
                 taken.dead.append((record, poison))
+        closed = (each.pending for each in taken.closed)
+        self._changes.add(taken.pendings, closed, taken.touched, taken.forgotten)
         return taken
 
     def _event(self, record: ConsumerRecord, taken: Taken) -> None:
@@ -131,6 +145,7 @@ class Partition:
             self.counts.duplicate += 1
             return
         self._known[event.id] = time_ms
+        self._changes.known.append((event.id, time_ms))
         if record.key is None or record.key != visitor.encode():
             self.counts.misplaced += 1
 
@@ -138,17 +153,22 @@ class Partition:
         late = time_ms < watermark_ms
         if kinds & OUTCOME:  # a late one too: it still decides what is still open
             taken.closed += self.join.outcome(visitor, time_ms)
+            self._changes.outcomes.append((time_ms, visitor))
         if x is not None:
-            pending = Pending(event.id, visitor, time_ms, x)
+            pending = Pending(event.id, visitor, time_ms, x, number=self._events)
             taken.pendings.append(pending)
             self.counts.scored += 1
             if late:
                 self.counts.late += 1
+                pending.open = False  # it never was: no label will be known for it
             elif (closed := self.join.open(pending)) is not None:
                 taken.closed.append(closed)
         else:
             self.counts.not_applicable += 1
-        self.profiles[visitor] = taken.touched[visitor] = self._reader.remember(profile, time_ms, kinds)
+        self._events += 1
+        profile = self._reader.remember(profile, time_ms, kinds)
+        profile.touched = record.offset
+        self.profiles[visitor] = taken.touched[visitor] = profile
         taken.forgotten.discard(visitor)
         self.profiles.move_to_end(visitor)
         if time_ms > self.newest_ms:
@@ -182,57 +202,82 @@ class Partition:
         first, self.seq = self.seq, self.seq + closed
         return range(first, self.seq)
 
+    def change(self) -> Change:
+        """Return the next journal entry: what changed since the last, and a slice of the snapshot under way."""
+        totals = self.totals
+        changed = self._changes.rows(totals)
+        begins = self._snapshot is None
+        snapshot = self._snapshot or self._new_snapshot(self._changes.from_offset, changed)
+        rows = snapshot.slice(max(self._changes.size, LEAST_ROWS), totals, self.profiles)
+        body = self._body(totals, changed, rows, self._changes.closed, sorted(self._changes.forgotten))
+        self._changes = Changes(self.next_offset)
+        self._snapshot = None if snapshot.done else snapshot
+        return Change(body, begins=begins, ends=snapshot.done)
+
     def snapshot(self) -> bytes:
-        """Return the state as bytes, from which `restore` makes an equal one."""
-        return _encode(
-            {
-                "format": _FORMAT,
-                "spec": self._spec.to_json(),
-                "next_offset": self.next_offset,
-                "newest_ms": self.newest_ms,
-                "seq": self.seq,
-                "profiles": {visitor: profile.as_row() for visitor, profile in self.profiles.items()},
-                "join": self.join.as_rows(),
-                "known": self._known,
-                "counts": [getattr(self.counts, name) for name in Counts.__dataclass_fields__],
-            }
+        """Return the whole state as one body, from which `restore` makes an equal one."""
+        totals = self.totals
+        nothing = Rows(known_at=totals.events, outcomes_at=totals.outcomes_read)
+        everything = self._new_snapshot(self.next_offset, nothing)
+        return self._body(totals, nothing, everything.slice(sys.maxsize, totals, self.profiles), [], [])
+
+    def _new_snapshot(self, from_offset: int, changed: Rows) -> Snapshot:
+        return Snapshot(from_offset, changed, self._known, self.join, self.profiles)
+
+    def _body(self, totals: Totals, changed: Rows, rows: Rows, closed: list[int], forgotten: list[str]) -> bytes:
+        return encode_body(Body(FORMAT, self._spec.to_json(), totals, changed, closed, forgotten, rows))
+
+    @property
+    def totals(self) -> Totals:
+        """Positions and counts as they are now."""
+        join = self.join
+        return Totals(
+            next_offset=self.next_offset,
+            newest_ms=self.newest_ms,
+            seq=self.seq,
+            events=self._events,
+            known=len(self._known),
+            outcomes_read=join.outcomes_read,
+            outcomes=len(join.outcomes),
+            opened=join.opened,
+            positive=join.positive,
+            negative=join.negative,
+            profiles=len(self.profiles),
+            counts=[getattr(self.counts, name) for name in Counts.__dataclass_fields__],
         )
 
     @classmethod
-    def restore(cls, reader: Reader, snapshot: bytes) -> Partition:
-        """Return the state that `snapshot` described.
+    def restore(cls, reader: Reader, bodies: Sequence[bytes]) -> Partition:
+        """Return the state that journal entries describe, first to last.
 
         Raises:
-            StateUnreadable: damaged, or of a model that reads other things.
+            StateUnreadable: damaged, missing, or of a model that reads other things.
         """
         try:
-            return cls._restored(reader, msgspec.msgpack.decode(snapshot))
+            last, known, join, profiles = put_together(bodies)
+            spec, counts = Spec.from_json(last.spec), Counts(*last.totals.counts)
         except (LookupError, TypeError, ValueError) as error:
-            raise StateUnreadable(f"the scorer's journal record is damaged: {error!r}") from error
-
-    @classmethod
-    def _restored(cls, reader: Reader, rows: dict[str, Any]) -> Partition:
-        if rows["format"] != _FORMAT:
-            raise StateUnreadable(
-                f"the scorer's journal record has format {rows['format']}; this freshet reads format {_FORMAT}"
-            )
-        if Spec.from_json(rows["spec"]) != reader.spec:
+            raise StateUnreadable(f"the scorer's journal entries are damaged: {error!r}") from error
+        if spec != reader.spec:
             raise StateUnreadable(
                 f"{reader.spec.name} ran with another definition (features, outcome or times) than the model file has "
                 "now; give the model a new name, so that it starts afresh beside the old one"
             )
+        now = last.totals
         partition = cls(reader)
-        partition.next_offset = rows["next_offset"]
-        partition.newest_ms = rows["newest_ms"]
-        partition.seq = rows["seq"]
-        partition.profiles.update((visitor, Profile(*row)) for visitor, row in rows["profiles"].items())
-        partition.join = Join.from_rows(reader.spec.within_ms, rows["join"])
-        partition._known.update(rows["known"])
-        partition.counts = Counts(*rows["counts"])
+        partition.next_offset = now.next_offset
+        partition.newest_ms = now.newest_ms
+        partition.seq = now.seq
+        partition.profiles.update(
+            (visitor, Profile(seen_ms, times, last_times, touched))
+            for visitor, touched, seen_ms, times, last_times in profiles
+        )
+        partition.join = Join.from_rows(reader.spec.within_ms, join)
+        partition._known = known
+        partition._events = now.events
+        partition.counts = counts
+        partition._changes = Changes(now.next_offset)
         return partition
-
-
-_encode = msgspec.msgpack.Encoder().encode
 
 
 def _forget(known: OrderedDict[str, int], horizon_ms: int) -> None:

@@ -22,9 +22,10 @@ from schemas.records import Example, LearnedThrough, Score, Source, VisitorProfi
 from schemas.tick import tick_headers, tick_value
 from scoring.engine import Engine
 from scoring.session import Session
+from streams.crash_points import crash_point
 from streams.dead_letters import dead_letter_headers
-from streams.held import Held
-from streams.journal import Journal
+from streams.held import Held, resumed_at
+from streams.journal import Journal, bodies
 from streams.partition import Counts, Partition, Taken
 from streams.sender import Record, Sender
 from streams.topics import DEAD_LETTERS, EVENTS, EXAMPLES, JOURNAL_SCORER, PROFILES, SCORES, Cluster
@@ -55,15 +56,19 @@ class Scorer:
         engine: holds the live session of the model.
         sender: writes everything this worker writes.
         cluster: where the topics are.
+        secret: seals the journal.
     """
 
-    def __init__(self, app: ChunkApp, model: Model, engine: Engine, sender: Sender, cluster: Cluster) -> None:
+    def __init__(  # noqa: PLR0917
+        self, app: ChunkApp, model: Model, engine: Engine, sender: Sender, cluster: Cluster, secret: bytes
+    ) -> None:
         self._app = app
         self._model = model
         self._name = model.spec.name
         self._engine = engine
         self._sender = sender
         self._cluster = cluster
+        self._secret = secret
         self._topic = {name: cluster.topic(name) for name in (DEAD_LETTERS, EVENTS, EXAMPLES, PROFILES, SCORES)}
         self._examples_partition = -1
         self._owned: dict[TP, Owned] = {}
@@ -79,12 +84,18 @@ class Scorer:
             if self._revoking or not current(self._app, message):
                 return  # delivered before a rebalance: it will be delivered again to whoever owns it now
             owned = self._owned.get(message.tp) or await self._take_over(message.tp)
+            if message.start > owned.state.next_offset >= 0:
+                self._app.consumer.rewind(message.tp, owned.state.next_offset)
+                return  # the state is of an earlier moment than the commit: what lies between is read again
             session = self._engine.session(self._name)  # one version for the whole chunk
 
             # 1. Decide: who, when, what, x. 2. Score. 3. Send. 4. Hold the acknowledgement until all of it is durable.
             taken = owned.state.take(message.value)
+            crash_point("scorer.after_decision")
             self._score(taken, session)
+            crash_point("scorer.after_score")
             await self._send(message.tp.partition, owned, taken, session)
+            crash_point("scorer.after_send")
             owned.held.hold(message)
             owned.busy_at_s = time.monotonic()
             if owned.held.due:
@@ -222,16 +233,17 @@ class Scorer:
         self._revoking = False
 
     async def _settle(self, owned: Owned) -> None:
-        await owned.held.settle(owned.state.next_offset, owned.state.snapshot, self._app.consumer)
+        await owned.held.settle(owned.state, self._app.consumer)
 
     async def _take_over(self, tp: TP) -> Owned:
         if self._examples_partition < 0:
             self._examples_partition = await self._sender.partition_of(self._topic[EXAMPLES], self._name.encode())
         key = f"{self._name}/{tp.partition}"
-        journal = Journal(self._cluster, self._sender, topic=JOURNAL_SCORER, partition=tp.partition, key=key)
-        entry = await journal.take_over()
+        journal = Journal(self._cluster, self._sender, JOURNAL_SCORER, tp.partition, key, self._secret)
+        entries = await journal.take_over()
         reader = self._model.reader
-        state = Partition(reader) if entry is None else Partition.restore(reader, entry.state)
+        state = Partition.restore(reader, bodies(entries)) if entries else Partition(reader)
+        state.next_offset = await resumed_at(self._app, tp, state.next_offset, key)
         owned = self._owned[tp] = Owned(state, Held(journal), busy_at_s=time.monotonic())
         log.info(
             "partition_taken model=%s partition=%d next_offset=%d visitors=%d pendings=%d epoch=%d %s",

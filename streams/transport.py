@@ -29,11 +29,13 @@ class ChunkMessage(ConsumerMessage):
     Attributes:
         start, stop: the offsets it answers for, `stop` not included. Offsets in it that hold no record (transaction
             markers, compacted records) are answered for as well, so a gap never holds up a commit.
+        rewinds: how often its partition had been rewound when it was delivered.
     """
 
     acked: bool
     start: int
     stop: int
+    rewinds: int
 
     def on_final_ack(self, consumer: Any) -> bool:
         """Mark the chunk as done; the next commit covers it if everything before it is done too."""
@@ -60,6 +62,18 @@ class ChunkConsumer(driver.Consumer):
         super().__init__(*args, **kwargs)
         self._delivered: defaultdict[TP, deque[ChunkMessage]] = defaultdict(deque)
         self._committable: dict[TP, int] = {}
+        self._rewind_to: dict[TP, int] = {}
+        self.rewinds: defaultdict[TP, int] = defaultdict(int)
+
+    def rewind(self, tp: TP, offset: int) -> None:
+        """Have a partition read again from `offset` on; what was delivered of it is not current any more."""
+        self._rewind_to[tp] = offset
+
+    async def bounds(self, tp: TP) -> tuple[int | None, int]:
+        """Return the offset that the group has committed of a partition, None before the first, and the earliest."""
+        thread = self._thread
+        committed = await thread.call_thread(thread._ensure_consumer().committed, tp)
+        return committed, (await thread.earliest_offsets(tp))[tp]
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Let the owner make its state durable and commit, while the partitions are still ours."""
@@ -96,6 +110,9 @@ class ChunkConsumer(driver.Consumer):
             while not (self._stopped.is_set() or fetcher._stopped.is_set()):
                 records, active = await self._wait_next_records(timeout=1.0)
                 await asyncio.sleep(0)  # getmany may answer at once, for ever
+                for tp in list(self._rewind_to):
+                    records.pop(tp, None)  # fetched from where it was before
+                    await self._go_back(tp, self._rewind_to.pop(tp))
                 if not records or self._stopped.is_set() or fetcher._stopped.is_set():
                     continue
                 if not self.flow_active:
@@ -111,6 +128,14 @@ class ChunkConsumer(driver.Consumer):
             if not self.app.should_stop:
                 raise
 
+    async def _go_back(self, tp: TP, offset: int) -> None:
+        # Here and nowhere else: nobody but this task fetches, so no fetch is under way.
+        if tp in self.assignment():
+            await self.seek_wait({tp: offset})
+            self._read_offset[tp] = offset
+            self._delivered[tp].clear()
+            self.rewinds[tp] += 1
+
     async def _deliver(self, tp: TP, records: list[ConsumerRecord]) -> None:
         generation = self.app.consumer_generation_id
         self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
@@ -122,6 +147,7 @@ class ChunkConsumer(driver.Consumer):
                 return
             chunk = records[at : at + CHUNK_RECORDS]
             message = _chunk_message(tp, chunk, self._read_offset[tp], generation)
+            message.rewinds = self.rewinds[tp]
             self._delivered[tp].append(message)
             await self.wait_first(self.callback(message), self.suspend_flow.wait())
             # Faust keeps the last offset read here; the next one to read serves its comparisons too.
@@ -172,5 +198,7 @@ def chunk_topic(app: ChunkApp, name: str) -> Any:
 
 
 def current(app: ChunkApp, message: ChunkMessage) -> bool:
-    """Return whether a chunk was delivered since the last rebalance; an older one will be delivered again."""
-    return bool(message.generation_id == app.consumer_generation_id)
+    """Return whether a chunk was delivered since the last rebalance or rewind; older ones are delivered again."""
+    return bool(
+        message.generation_id == app.consumer_generation_id and message.rewinds == app.consumer.rewinds[message.tp]
+    )

@@ -19,6 +19,7 @@ from streams.learner import Learner
 from streams.releases import Releases
 from streams.scorer import Scorer
 from streams.sender import Sender
+from streams.state_key import state_key
 from streams.topics import EVENTS, EXAMPLES, MIB, Cluster, require_topics
 from streams.transport import ChunkApp, chunk_topic
 from streams.verdict import final
@@ -47,11 +48,12 @@ class Worker:
         self._releases = Releases(cluster, self._registry, self._engine)
         self._started = asyncio.Event()
         self._work: Scorer | Learner
+        secret = state_key()
         if role == "scorer":
-            self._work = Scorer(self.app, model, self._engine, self._sender, cluster)
+            self._work = Scorer(self.app, model, self._engine, self._sender, cluster, secret)
             source = EVENTS
         else:
-            self._work = Learner(self.app, model, self._engine, self._registry, self._sender, cluster)
+            self._work = Learner(self.app, model, self._engine, self._registry, self._sender, cluster, secret)
             source = EXAMPLES
         self._wire(cluster.topic(source))
 

@@ -10,6 +10,10 @@ import pytest
 from streams.broker import EmbeddedBroker
 
 
+# Of the tests' own, so that nothing is written into the home of whoever runs them.
+os.environ.setdefault("FRESHET_STATE_KEY", "the key that seals the state of tests")
+
+
 @pytest.fixture(scope="session")
 def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a Kafka broker: $KAFKA_BOOTSTRAP, else one that lives as long as the session.

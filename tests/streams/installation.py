@@ -17,10 +17,12 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord
 from learners import Model, load_model
 from learners.training import Training
 from schemas.records import Example, Release, Score, decode
-from streams.journal import Entry, Journal
+from streams.entry import Entry
+from streams.journal import Journal
 from streams.partition import Partition
 from streams.replay import replay
 from streams.sender import Sender
+from streams.state_key import state_key
 from streams.topics import EVENTS, EXAMPLES, MIB, RELEASES, SCORES, Cluster, create_topics, partitions_of
 
 ROOT = Path(__file__).parents[2]
@@ -99,14 +101,14 @@ class Installation:
     def releases(self) -> list[Release]:
         return [decode(Release, record.value) for record in self.records(RELEASES) if record.value]
 
-    def newest_entry(self, topic: str) -> Entry | None:
-        """Return the newest entry of the model's journal in a topic with one key, None before the first."""
+    def newest_entries(self, topic: str) -> list[Entry]:
+        """Return the entries of the model's newest state in a journal topic with one key; none before the first."""
         written = self.records(topic)
         if not written:
-            return None
+            return []
         home = written[-1].partition
         key = f"{self.model.spec.name}/{home}"
-        journal = Journal(self.cluster, Sender(self.cluster.bootstrap), topic=topic, partition=home, key=key)
+        journal = Journal(self.cluster, Sender(self.cluster.bootstrap), topic, home, key, state_key())
         return asyncio.run(journal.newest())
 
     def wait(self, until: Callable[[], bool], what: str, timeout_s: float = 60.0) -> None:

@@ -38,8 +38,8 @@ def written(installation: Installation) -> int:
 
 def journaled_training(installation: Installation) -> Training:
     """The learner's state as its newest journal record has it."""
-    entry = installation.newest_entry(JOURNAL_LEARNER)
-    return Training(installation.model) if entry is None else Training.restore(installation.model, entry.state)
+    entries = installation.newest_entries(JOURNAL_LEARNER)
+    return Training.restore(installation.model, entries[-1].body) if entries else Training(installation.model)
 
 
 def settle(installation: Installation) -> set[tuple[object, ...]]:
