@@ -124,6 +124,9 @@ class DeadLetter(_Record, frozen=True):
     stage: str
     error: str
     message: str
+    timestamp: int = -1
+    attempt: int = 1
+    replay_of: str = ""
 
 
 R = TypeVar("R", bound=_Record)

@@ -12,6 +12,7 @@ from aiokafka.errors import KafkaError
 from schemas.errors import BrokerError
 from schemas.records import ON_TOPIC, as_fields, decode
 from streams.dead_letters import read_dead_letter
+from streams.dead_letters.marks import read_mark
 from streams.topics import DEAD_LETTERS, MIB, Cluster, partitions_of
 
 _SHOWN_BYTES: Final = 64
@@ -87,18 +88,25 @@ def _consumer(cluster: Cluster) -> AIOKafkaConsumer:
 
 def as_json(topic: str, record: ConsumerRecord) -> str:
     """Return one line of JSON for a record; bytes are shown as text where they are text, else as their length."""
-    if topic == DEAD_LETTERS:
-        shown: Any = as_fields(read_dead_letter(record.key, record.value, record.headers))
+    if topic == DEAD_LETTERS and (mark := read_mark(record)) is not None:
+        shown: Any = {"mark": msgspec.to_builtins(mark)}
+    elif topic == DEAD_LETTERS:
+        shown = as_fields(read_dead_letter(record.key, record.value, record.headers))
     elif topic in ON_TOPIC:
         shown = as_fields(decode(ON_TOPIC[topic], record.value))
     else:
         shown = {"partition": record.partition, "offset": record.offset, "key": record.key, "value": record.value}
-    return msgspec.json.encode(_readable(shown)).decode()
+    return msgspec.json.encode(readable(shown)).decode()
 
 
-def _readable(value: Any) -> Any:
+def readable(value: Any) -> Any:
+    """Return plain data without bytes: JSON as what it says, other text as text, the rest as its length and beginning.
+
+    >>> readable({"key": b"v", "value": bytes([255])})
+    {'key': 'v', 'value': '1 bytes: ff'}
+    """
     if isinstance(value, dict):
-        return {key: _readable(child) for key, child in value.items()}
+        return {key: readable(child) for key, child in value.items()}
     if isinstance(value, bytes):
         try:
             if value[:1] == b"{":

@@ -14,7 +14,7 @@ from aiokafka.errors import KafkaError
 from schemas.errors import BrokerError, Poison
 from schemas.features import Spec
 from schemas.reader import FUTURE_MS, Event, Reader
-from schemas.tick import read_tick, tick_headers, tick_value
+from schemas.tick import TICK_HEADER, read_tick, tick_headers, tick_value
 from streams.sender import Sender
 from streams.topics import EVENTS, Cluster, partitions_of, require_topics
 
@@ -38,12 +38,12 @@ def key_of(value: bytes) -> bytes | None:
 
 def _identified(value: bytes) -> Event | None:
     try:
-        return _reader.read(value, _FAR_FUTURE_MS)
+        return ANY_EVENT.read(value, _FAR_FUTURE_MS)
     except Poison:
         return None
 
 
-_reader: Final = Reader(_ANY)
+ANY_EVENT: Final = Reader(_ANY)
 
 
 async def replay(
@@ -106,19 +106,28 @@ async def newest_event_ms(cluster: Cluster) -> int:
     Raises:
         BrokerError: no broker, or no topics.
     """
+    return max((await newest_event_times(cluster)).values())
+
+
+async def newest_event_times(cluster: Cluster) -> dict[int, int]:
+    """Return the event time that each partition of `events` has reached, ticks included; 0 where it is empty.
+
+    Raises:
+        BrokerError: no broker, or no topics.
+    """
     partitions = await partitions_of(cluster, EVENTS)
     consumer = AIOKafkaConsumer(bootstrap_servers=cluster.bootstrap, enable_auto_commit=False, fetch_max_wait_ms=20)
     await consumer.start()
     try:
         consumer.assign(partitions)
         first, end = await consumer.beginning_offsets(partitions), await consumer.end_offsets(partitions)
-        newest_ms = 0
+        newest_ms = dict.fromkeys([tp.partition for tp in partitions], 0)
         for tp in partitions:
             # The last few: between records that are no events there may be one that is.
             consumer.seek(tp, max(first[tp], end[tp] - _LOOK_BACK))
             while await consumer.position(tp) < end[tp]:
                 for record in (await consumer.getmany(tp, timeout_ms=500)).get(tp, []):
-                    newest_ms = max(newest_ms, _time_of(record))
+                    newest_ms[tp.partition] = max(newest_ms[tp.partition], _time_of(record))
         return newest_ms
     finally:
         await consumer.stop()
@@ -126,9 +135,9 @@ async def newest_event_ms(cluster: Cluster) -> int:
 
 def _time_of(record: ConsumerRecord) -> int:
     try:
-        if record.headers:
+        if any(name == TICK_HEADER for name, _ in record.headers):
             return min(read_tick(record.value), record.timestamp + FUTURE_MS)
-        return _reader.read(record.value, record.timestamp).time_ms
+        return ANY_EVENT.read(record.value, record.timestamp).time_ms
     except Poison:
         return 0
 

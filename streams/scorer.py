@@ -118,7 +118,7 @@ class Scorer:
         if taken.dead:
             record, poison = taken.dead[0]
             log.warning(
-                "dead_letters partition=%d count=%d first_offset=%d stage=%s: %s (see `freshet consume dead-letters`)",
+                "dead_letters partition=%d count=%d first_offset=%d stage=%s: %s (see `freshet dead-letters list`)",
                 partition,
                 len(taken.dead),
                 record.offset,

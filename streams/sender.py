@@ -77,9 +77,25 @@ class Sender:
         *,
         partition: int | None = None,
         headers: Sequence[Header] = (),
+        timestamp_ms: int | None = None,
     ) -> asyncio.Future[Any]:
-        """Queue one record; return the future that says when it is durable."""
-        return await self._running().send(topic, value, key, partition=partition, headers=list(headers))
+        """Queue one record, of now unless told; return the future that says when and where it is durable."""
+        if key is None and value is None:
+            return await self._send_nothing(topic, partition, headers, timestamp_ms)
+        return await self._running().send(
+            topic, value, key, partition=partition, headers=list(headers), timestamp_ms=timestamp_ms
+        )
+
+    async def _send_nothing(
+        self, topic: str, partition: int | None, headers: Sequence[Header], timestamp_ms: int | None
+    ) -> asyncio.Future[Any]:
+        # aiokafka's `send` asserts that there is a key or a value; Kafka does not, and other producers write such
+        # records: their dead letters must not stop a worker.
+        producer = self._running()
+        batch = producer.create_batch()
+        batch.append(key=None, value=None, timestamp=timestamp_ms, headers=list(headers))
+        home = (await self.partitions(topic))[0] if partition is None else partition
+        return await producer.send_batch(batch, topic, partition=home)
 
     async def partitions(self, topic: str) -> list[int]:
         """Return the partitions of a topic, ascending."""

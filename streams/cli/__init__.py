@@ -21,6 +21,7 @@ COMMANDS = {
     "topics": "List the topics, or create those that are missing.",
     "produce": "Send events (JSON lines) to the `events` topic, keyed by visitor.",
     "consume": "Print the records of a topic as JSON lines.",
+    "dead-letters": "Records that could not be processed: list, show, replay.",
     "replay": "Send a recorded data set in event time at a steady rate.",
     "simulate": "Send events of simulated shop visitors whose true purchase probabilities are known.",
 }

@@ -13,6 +13,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord
 
 from schemas import records
 from schemas.tick import TICK_HEADER
+from streams.dead_letters.marks import read_mark
 from streams.demo.measurements import Measurements
 from streams.topics import ALIASES, DEAD_LETTERS, EVENTS, EXAMPLES, RELEASES, SCORES, Cluster
 
@@ -92,6 +93,8 @@ class Collector:
             self._seen.take_alias(records.decode(records.Alias, row.value))
 
     def _take_dead_letter(self, row: ConsumerRecord) -> None:
+        if read_mark(row) is not None:
+            return  # what became of a letter, not a letter
         headers = dict(row.headers)
         message = headers.get("__connect.errors.exception.message", b"without a reason")
         self._seen.take_dead_letter(message.decode(errors="replace"))

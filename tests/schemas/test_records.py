@@ -62,7 +62,7 @@ KINDS = {
     DeadLetter: st.builds(
         DeadLetter,
         key=st.none() | st.binary(), value=st.none() | st.binary(), topic=TEXTS, partition=INTS, offset=LONGS,
-        stage=TEXTS, error=TEXTS, message=TEXTS,
+        stage=TEXTS, error=TEXTS, message=TEXTS, timestamp=LONGS, attempt=INTS, replay_of=TEXTS,
     ),
 }  # fmt: skip
 each_kind = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from schemas.errors import EventInvalid, Poison
 from schemas.records import DeadLetter
-from streams.dead_letters import PREFIX, dead_letter_headers, read_dead_letter
+from streams.dead_letters import PREFIX, dead_letter_headers, own_headers, read_dead_letter
+from streams.dead_letters.headers import replay_headers
 
 
 def record_of(value: bytes | None = b"{", headers: Any = (), **changes: Any) -> ConsumerRecord:
@@ -39,9 +40,11 @@ def test_the_headers_have_kafka_connects_names() -> None:
         "__connect.errors.topic": b"events",
         "__connect.errors.partition": b"3",
         "__connect.errors.offset": b"7",
+        "__connect.errors.timestamp": b"1",
         "__connect.errors.stage": b"validate",
         "__connect.errors.exception.class.name": b"schemas.errors.EventInvalid",
         "__connect.errors.exception.message": b"timestamp has no time zone",
+        "__connect.errors.attempt": b"1",
     } == dict(headers)
 
 
@@ -56,6 +59,7 @@ TEXTS = st.text(max_size=30)
     topic=TEXTS,
     partition=st.integers(0, 2**31 - 1),
     offset=st.integers(0, 2**62),
+    timestamp=st.integers(0, 2**62),
     stage=st.sampled_from(["decode", "validate", "learn"]),
     reason=TEXTS,
 )
@@ -65,7 +69,7 @@ def test_a_dead_letter_reads_as_what_happened(own: list[tuple[str, bytes]], stag
     headers = through_kafka(dead_letter_headers(record, Poison(stage, reason)))
     read = read_dead_letter(record.key, record.value, headers)
 
-    assert own == list(headers)[: len(own)]
+    assert own == own_headers(headers)
     assert DeadLetter(**at, stage=stage, error="schemas.errors.Poison", message=reason) == read
 
 
@@ -78,13 +82,40 @@ def test_a_record_that_dies_twice_tells_of_the_second_time() -> None:
     assert ("validate", "second", 99) == (read.stage, read.message, read.offset)
 
 
+def test_a_record_on_its_way_back_has_its_own_headers_and_what_attempt_it_is() -> None:
+    """The second time it says 3, whatever it said before; headers of its own, odd ones too, stay as they were."""
+    own = (("traceparent", b"00-1"), (PREFIX + "topic", b"another system's"))
+    first = dead_letter_headers(record_of(headers=own), Poison("decode", "first"))
+    back = replay_headers(first, "events/3/7", 2)
+    again = dead_letter_headers(record_of(headers=tuple(back), offset=99), Poison("decode", "second"))
+
+    assert [*own, ("freshet.attempt", b"2"), ("freshet.replay-of", b"events/3/7")] == back
+    assert (2, "events/3/7") == (
+        read_dead_letter(b"v", b"{", again).attempt,
+        read_dead_letter(b"v", b"{", again).replay_of,
+    )
+    assert [*own, ("freshet.attempt", b"3"), ("freshet.replay-of", b"events/3/99")] == replay_headers(
+        again, "events/3/99", 3
+    )
+
+
+@pytest.mark.parametrize("odd", [None, b"", b"two", b"-1", b"9" * 400])
+def test_an_attempt_that_is_no_number_is_the_first(odd: Any) -> None:
+    """Producers may set any header."""
+    letter = dead_letter_headers(record_of(headers=(("freshet.attempt", odd),)), Poison("decode", "why"))
+
+    assert read_dead_letter(b"v", b"{", letter).attempt == 1
+
+
 @pytest.mark.parametrize("odd", [None, b"", b"\xff\xfe"])
 def test_odd_headers_of_others_do_no_harm(odd: Any) -> None:
     """A header of Connect's own may be null or no text: the rest is read all the same."""
     headers = [(PREFIX + "connector.name", odd), (PREFIX + "exception.stacktrace", odd)]
     read = read_dead_letter(b"v", b"{", headers + dead_letter_headers(record_of(), Poison("decode", "why")))
+    odd_all = read_dead_letter(b"v", b"{", [(PREFIX + name, odd) for name in ("topic", "partition", "offset", "stage")])
 
     assert ("why", 7) == (read.message, read.offset)
+    assert (-1, -1) == (odd_all.partition, odd_all.offset)
 
 
 def test_a_record_without_such_headers_reads_as_one_of_which_nothing_is_known() -> None:
