@@ -26,5 +26,5 @@ def admit(example: Example) -> dict[str, float | str]:
         if not math.isfinite(value) or abs(value) > _LARGEST:
             raise Poison("learn", f"{name} is {value!r}, which no learner may see")
     if not math.isfinite(example.score):
-        raise Poison("learn", f"score is {example.score!r}, which is no probability")
+        raise Poison("learn", f"score is {example.score!r}, which is no score")
     return example.x

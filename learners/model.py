@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import re
 import runpy
 import traceback
@@ -15,6 +16,7 @@ from river.base import Estimator
 
 from learners.onnx_export import refuse_unexportable, to_onnx
 from learners.state import encode_state
+from learners.task import TASKS, Task
 from schemas.duration import milliseconds
 from schemas.errors import ModelFileError
 from schemas.features import Count, Feature, Hour, Spec, Weekday
@@ -76,7 +78,8 @@ class Model:
         applies_to: event types that get a score, see `event_type`.
         features: what the model sees, in the order of its inputs.
         outcome: what makes a label positive, see `happens`.
-        learner: a River classifier; numbers reach it as float, categories as str, what is missing is left out.
+        learner: a River classifier, or a regressor, which learns the outcome as 1.0 or 0.0, or an anomaly detector,
+            which does not learn it; numbers reach it as float, categories as str, what is missing is left out.
         release: when a candidate is exported, see `every`.
         lateness: how much disorder is waited for before a label closes negative.
         remembers: a visitor not seen for so long is new again.
@@ -114,11 +117,11 @@ class Model:
         )
         self.reader = Reader(self.spec)
         self.release = release
-        refuse_unexportable(learner)
+        refuse_unexportable(learner, task=None)
         encode_state(learner)  # refuses what the journal has no form for: now, not when there is something to lose
-        _scores_whatever_is_missing(learner, self.spec)
         # What depends on the features (a text that reaches a sum, two names that clash) shows in a first export only.
-        to_onnx(learner, self.spec.numbers, self.spec.categories, name=name, version=0)
+        self.task = _exported_task(learner, self.spec)
+        _copes_with_whatever_is_missing(self.task, learner, self.spec)
         self._learner = learner
 
     def new_learner(self) -> Any:
@@ -126,14 +129,31 @@ class Model:
         return copy.deepcopy(self._learner)
 
 
-def _scores_whatever_is_missing(learner: Estimator, spec: Spec) -> None:
-    always = {f.name: 0.0 for f in spec.features if isinstance(f, Hour | Weekday | Count)}
+def _exported_task(learner: Estimator, spec: Spec) -> Task:
+    exported = to_onnx(learner, spec.numbers, spec.categories, name=spec.name, version=0)
+    task = TASKS[next(each.value for each in exported.metadata_props if each.key == "task")]
+    refuse_unexportable(learner, task=task.name)  # what answers only a class is classification too, and has no score
+    return task
+
+
+def _copes_with_whatever_is_missing(task: Task, learner: Estimator, spec: Spec) -> None:
+    tried = copy.deepcopy(learner)
+    always: dict[str, float | str] = {f.name: 0.0 for f in spec.features if isinstance(f, Hour | Weekday | Count)}
     try:
-        copy.deepcopy(learner).predict_proba_one(always)
+        score = task.score(tried, always)
     except KeyError as error:
         raise ModelFileError(
             f"the learner cannot do without {error}, which an event may lack, and every event gets a score; "
             "use compose.SelectType, which takes what is there"
+        ) from None
+    if not math.isfinite(score):
+        raise ModelFileError("the learner has no answer before it has learned, and every event gets a score")
+    try:
+        task.learn(tried, always, False)
+    except LookupError:
+        raise ModelFileError(
+            "the learner cannot learn from an event that lacks all that an event may lack; add a feature that is "
+            "always there: count(), hour() or weekday()"
         ) from None
 
 

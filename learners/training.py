@@ -41,8 +41,8 @@ class Training:
     def __init__(self, model: Model) -> None:
         self.model = model
         self.learner = model.new_learner()
-        self.scoreboard = Scoreboard()
-        self.gate = Gate()
+        self.scoreboard = Scoreboard(model.task)
+        self.gate = Gate(model.task)
         self.learned_through = LearnedThrough()
         self.refused = 0
         self._seqs: dict[int, int] = {}
@@ -52,13 +52,13 @@ class Training:
         """Return whether the example was taken before: a source partition numbers its examples without a gap."""
         return example.source.seq <= self._seqs.get(example.source.partition, -1)
 
-    def learn(self, offset: int, example: Example, p_live: float | None) -> None:
+    def learn(self, offset: int, example: Example, live: float | None) -> None:
         """Predict, note, learn: one example, in this order.
 
         Args:
             offset: of the example in `examples`.
             example: not a repeat.
-            p_live: what the live release says of it, None where none is loaded.
+            live: what the live release says of it, None where none is loaded.
 
         Raises:
             Poison: the guard keeps it from the learner, or the learner cannot do without a feature that is missing; it
@@ -67,13 +67,13 @@ class Training:
         self._seqs[example.source.partition] = example.source.seq
         x = admit(example)
         try:
-            p = float(self.learner.predict_proba_one(x).get(True, 0.0))
+            score = self.model.task.score(self.learner, x)
         except KeyError as error:  # compose.Select without its feature
             raise Poison("learn", f"{error} is missing, and the learner selects it by name") from None
-        self.scoreboard.add(p=p, served=example.score, y=example.y)
-        if p_live is not None:
-            self.gate.add(p=p, p_live=p_live, y=example.y)
-        self.learner.learn_one(x, example.y)
+        self.scoreboard.add(score=score, served=example.score, y=example.y)
+        if live is not None:
+            self.gate.add(score=score, live=live, y=example.y)
+        self.model.task.learn(self.learner, x, example.y)
         self._held.append(x)
         self.learned_through = LearnedThrough(offset=offset, event_time=example.event_time)
 
@@ -99,10 +99,11 @@ class Training:
             raise ReleaseRefused("size", f"{len(onnx)} bytes of ONNX; a release holds at most {MOST_ONNX_BYTES}")
         parity = check_parity(self.learner, onnx, list(self._held))
         verdict = self.gate.judge()
+        loss = self.model.task.loss.name
         metrics = self.scoreboard.metrics() | {
             "gate_examples": float(verdict.examples),
-            "gate_logloss": verdict.logloss,
-            "gate_logloss_live": verdict.logloss_live,
+            f"gate_{loss}": verdict.loss,
+            f"gate_{loss}_live": verdict.loss_live,
         }
         return Release(
             model=spec.name,
@@ -154,9 +155,9 @@ class Training:
                 "model file has now; give the model a new name, so that it starts afresh beside the old one"
             )
         training = cls(model)
-        training.learner = decode_state(rows["learner"])
-        training.scoreboard = Scoreboard.from_rows(rows["scoreboard"])
-        training.gate = Gate.from_rows(rows["gate"])
+        training.learner = decode_state(rows["learner"], model.new_learner())
+        training.scoreboard = Scoreboard.from_rows(rows["scoreboard"], model.task)
+        training.gate = Gate.from_rows(rows["gate"], model.task)
         offset, event_time = rows["learned_through"]
         training.learned_through = LearnedThrough(offset=offset, event_time=event_time)
         training.refused = rows["refused"]

@@ -1,4 +1,4 @@
-"""Session: one release, loaded: rows in, probabilities out."""
+"""Session: one release, loaded: rows in, scores out."""
 
 from __future__ import annotations
 
@@ -18,7 +18,13 @@ from schemas.reader import Reader, X
 from schemas.records import LearnedThrough, Release
 
 FloatArray = npt.NDArray[np.float64]
-_OUTPUT: Final = ["probabilities"]
+
+# The task that an artifact names -> the output that holds its answers, and where in it the scores are.
+_ANSWERS: Final[dict[str, tuple[str, Any]]] = {
+    "classification": ("probabilities", (slice(None), 1)),
+    "regression": ("prediction", slice(None)),
+    "anomaly": ("score", slice(None)),
+}
 
 # onnxruntime's type of a tensor -> the Open Inference Protocol's datatype.
 _DATATYPES: Final = {
@@ -72,6 +78,10 @@ class Session:
             self._has_categories = bool(self.spec.categories)
             session = ort.InferenceSession(release.onnx, options, providers=["CPUExecutionProvider"])
             self._run = session.run
+            # Artifacts of the first exporter name no task, and know no other.
+            task = session.get_modelmeta().custom_metadata_map.get("task", "classification")
+            output, self._place = _ANSWERS[task]
+            self._output = [output]
             self.inputs = tuple(_tensor(each) for each in session.get_inputs())
             self.outputs = tuple(_tensor(each) for each in session.get_outputs())
             # Warm: the first run allocates; no caller shall wait for that.
@@ -81,21 +91,22 @@ class Session:
         self.load_ms = (time.perf_counter() - started) * 1000
 
     def score(self, rows: list[X]) -> list[float]:
-        """Return the probability of the outcome for each row.
+        """Return the score of each row.
 
         Args:
             rows: the model's input of each event, as `Reader.x` returns it; at least one.
 
         Returns:
-            One float per row, in order; NaN where the learner itself would have no answer.
+            One float per row, in order: a classifier's probability of the outcome, a regressor's prediction, an anomaly
+            detector's score; NaN where the learner itself would have no answer.
         """
         feed: dict[str, Any] = {}
         if self._has_numbers:
             feed["numbers"] = np.array([numbers for numbers, _ in rows], dtype=np.float64)
         if self._has_categories:
             feed["categories"] = np.array([categories for _, categories in rows], dtype=object)
-        probabilities: FloatArray = self._run(_OUTPUT, feed)[0]
-        scores: list[float] = probabilities[:, 1].tolist()
+        answers: FloatArray = self._run(self._output, feed)[0]
+        scores: list[float] = answers[self._place].tolist()
         return scores
 
 

@@ -33,6 +33,7 @@ exact form is refused by name, never approximated. `tests/learners/export_laws.p
 from learners.onnx_export import (
     aggregates,
     anomaly,
+    calibration,
     clusters,
     compose,
     conformal,
@@ -42,6 +43,7 @@ from learners.onnx_export import (
     factorization,
     feature_selectors,
     forests,
+    functions,
     hashing,
     hoeffding,
     imputers,
@@ -65,6 +67,7 @@ from learners.onnx_export.convert import refuse_unexportable, to_onnx
 FAMILIES = (
     aggregates,
     anomaly,
+    calibration,
     clusters,
     compose,
     conformal,
@@ -74,6 +77,7 @@ FAMILIES = (
     factorization,
     feature_selectors,
     forests,
+    functions,
     hashing,
     hoeffding,
     imputers,

@@ -30,6 +30,14 @@ of River {river.__version__}, so that a class that River adds or renames can't p
 graph answers what River answers, to 1e-9, and predicts the same class. *Refused* means: `NotExportable` when the model
 file is loaded, before any data, with the reason below. Nothing is approximated.
 
+A `FuncTransformer` is traced: its function is called with symbols in the place of a row. Arithmetic, comparisons, `if`,
+`min`, `max`, `round`, `try`, `x.get(name, default)`, `{{**x, ...}}` and numpy's usual functions are exact; texts can be
+compared and joined by `+`. `math`, `float()`, f-strings, look-ups in a dict, loops that compute and anything random are
+refused with the line. The function reads nothing but its row and what never changes.
+
+The operators are standard ones. Texts that go into a `FeatureHasher` need `com.microsoft.MurmurHash3`, which every
+onnxruntime has; the property `operators` of such a graph names it.
+
 Listed is what can be asked about a row, as it can be imported. Metrics, statistics, drift detectors, optimizers and
 bandits are no steps of a model. A subclass of an exact class is refused, because it may answer otherwise.
 """

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import functools
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, TypeAlias, TypeVar
 
@@ -274,9 +275,9 @@ def _refuse_names(numbers: Sequence[str], categories: Sequence[str]) -> None:
     names = [*numbers, *categories]
     if not names:
         raise ModelFileError("a model needs at least one feature")
-    twice = next((name for i, name in enumerate(names) if name in names[:i]), None)
-    if twice is not None:
-        raise ModelFileError(f"two features are named {twice!r}; give one of them another name")
+    twice = [name for name, times in Counter(names).items() if times > 1]
+    if twice:
+        raise ModelFileError(f"two features are named {twice[0]!r}; give one of them another name")
 
 
 def _unsupported(estimator: object, step: str, role: Role) -> NotExportable:

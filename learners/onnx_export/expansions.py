@@ -125,4 +125,9 @@ def transform_by_rbf(sampler: feature_extraction.RBFSampler, graph: Graph, frame
     angles = graph.op("Mul", values, graph.numbers([weight for _, name in met for weight in weights[name]]))
     shifted = graph.op("Add", angles, graph.numbers(sampler.offsets * len(met)))
     names: list[Any] = [(name, component) for _, name in met for component in range(components)]
-    return replace(frame, numbers=Columns(graph.op("Cos", shifted), tuple(names)))
+    overflown = graph.any_column(graph.op("IsInf", shifted))  # River's math.cos raises there
+    return replace(
+        frame,
+        numbers=Columns(graph.op("Cos", shifted), tuple(names)),
+        unanswered=(*frame.unanswered, overflown),
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -38,51 +39,53 @@ class Graph:
     """
 
     def __init__(self) -> None:
-        self._inputs: list[onnx.ValueInfoProto] = []
-        self._outputs: list[onnx.ValueInfoProto] = []
-        self._constants: list[onnx.TensorProto] = []
-        self._nodes: list[onnx.NodeProto] = []
-        self._path: list[str] = []
+        # Written where it stays: `helper.make_graph` and `make_model` each copy all there is.
+        self._model = onnx.ModelProto(ir_version=IR_VERSION, producer_name="freshet")
+        self._graph = self._model.graph
+        self._step = ""
+        self._nodes = 0
+        self._constants = 0
         self._zeros: Tensor | None = None
         self._nearly_one: dict[Tensor, npt.NDArray[np.float64]] = {}
 
     @property
     def step(self) -> str:
         """Where in the pipeline the converter stands now, for names and errors."""
-        return "/".join(self._path)
+        return self._step
 
     @contextlib.contextmanager
     def at(self, name: str) -> Iterator[None]:
         """Go one step deeper into the pipeline."""
-        self._path.append(name)
+        above = self._step
+        self._step = f"{above}/{name}" if above else name
         try:
             yield
         finally:
-            self._path.pop()
+            self._step = above
 
     def input(self, name: str, element: int, width: int) -> Tensor:
         """Declare an input of shape (N, width)."""
-        self._inputs.append(helper.make_tensor_value_info(name, element, ["N", width]))
+        _declare(self._graph.input, name, element, ["N", width])
         return name
 
     def output(self, name: str, value: Tensor, element: int, shape: Sequence[int | str]) -> None:
         """Publish `value` under a name that does not depend on the pipeline."""
-        self._nodes.append(helper.make_node("Identity", [value], [name], name=name))
-        self._outputs.append(helper.make_tensor_value_info(name, element, list(shape)))
+        self._add_node("Identity", [value], [name], name)
+        _declare(self._graph.output, name, element, shape)
 
     def op(self, op_type: str, *inputs: Tensor, domain: str = "", **attributes: object) -> Tensor:
         """Append a node with one output and return that output."""
         if op_type in {"Mul", "Div"} and inputs[-1] in self._nearly_one:
             return self._by_nearly_one(op_type, *inputs)
         result = self._name(op_type)
-        self._nodes.append(helper.make_node(op_type, list(inputs), [result], name=result, domain=domain, **attributes))
+        self._add_node(op_type, inputs, [result], result, domain=domain, **attributes)
         return result
 
     def ops(self, op_type: str, *inputs: Tensor, outputs: int, domain: str = "", **attributes: object) -> list[Tensor]:
         """Append a node with several outputs and return them: Split, TopK."""
         name = self._name(op_type)
         results = [f"{name}/{place}" for place in range(outputs)]
-        self._nodes.append(helper.make_node(op_type, list(inputs), results, name=name, domain=domain, **attributes))
+        self._add_node(op_type, inputs, results, name, domain=domain, **attributes)
         return results
 
     def numbers(self, values: npt.ArrayLike, *, infinite: bool = False, missing: bool = False) -> Tensor:
@@ -97,10 +100,13 @@ class Graph:
             ReleaseRefused: a value is not finite: the learner is broken and must not be served.
         """
         array = np.asarray(values, dtype=np.float64)
-        if (not missing and np.isnan(array).any()) or (not infinite and np.isinf(array).any()):
+        # A number alone, as most constants are, is looked at in Python: numpy takes microseconds to begin.
+        alone = array.item() if array.size == 1 else None
+        is_finite = np.isfinite(array).all() if alone is None else math.isfinite(alone)
+        if not is_finite and ((not missing and np.isnan(array).any()) or (not infinite and np.isinf(array).any())):
             raise ReleaseRefused("export", f"{self.step} holds a number that is not finite")
         constant = self._constant(array)
-        if array.size == 1 and array.item() != 1.0 and np.float32(array.item()) == 1.0:
+        if alone is not None and alone != 1.0 and abs(alone - 1.0) < 1e-6 and np.float32(alone) == 1.0:
             self._nearly_one[constant] = array
         return constant
 
@@ -136,7 +142,10 @@ class Graph:
     def strings(self, values: Sequence[str]) -> Tensor:
         """A string constant of shape (1, len(values)): one per column."""
         encoded = [value.encode() for value in values]
-        return self._add(helper.make_tensor(self._name("strings"), TensorProto.STRING, [1, len(encoded)], encoded))
+        name = self._name("strings")
+        self._graph.initializer.append(_texts(name, [1, len(encoded)], encoded))
+        self._constants += 1
+        return name
 
     def lookup(self, keys: Tensor, table: Mapping[str, float], otherwise: float = 0.0) -> Tensor:
         """Replace each string by its number in `table`, which has one at least, or by `otherwise`.
@@ -151,21 +160,24 @@ class Graph:
             "LabelEncoder",
             keys,
             domain=ML_DOMAIN,
-            keys_tensor=helper.make_tensor("keys", TensorProto.STRING, [len(table)], [k.encode() for k in table]),
+            keys_tensor=_texts("keys", [len(table)], [key.encode() for key in table]),
             values_tensor=_raw("values", values),
             default_tensor=_raw("default", np.full(1, float(otherwise))),
         )
 
     def model(self, name: str, version: int, properties: Mapping[str, str]) -> onnx.ModelProto:
-        """The finished model, with `properties` as its metadata."""
-        model = helper.make_model(
-            helper.make_graph(self._nodes, name, self._inputs, self._outputs, self._constants),
-            opset_imports=[helper.make_opsetid("", OPSET), helper.make_opsetid(ML_DOMAIN, ML_OPSET)],
-            ir_version=IR_VERSION,
-            producer_name="freshet",
-            model_version=version,
-        )
-        helper.set_model_props(model, dict(properties))
+        """The finished model, with `properties` as its metadata, and in it the operators that are no standard ones."""
+        foreign = {(node.domain, node.op_type) for node in self._graph.node if node.domain not in ("", ML_DOMAIN)}
+        opsets = {"": OPSET, ML_DOMAIN: ML_OPSET, **dict.fromkeys(sorted(domain for domain, _ in foreign), 1)}
+        own = {"operators": ", ".join(f"{domain}.{kind}" for domain, kind in sorted(foreign))} if foreign else {}
+        model = onnx.ModelProto()
+        model.CopyFrom(self._model)
+        model.graph.name = name
+        model.model_version = version
+        for domain, opset in opsets.items():
+            model.opset_import.add(domain=domain, version=opset)
+        for key, value in {**properties, **own}.items():
+            model.metadata_props.add(key=key, value=value)
         return model
 
     def _by_nearly_one(self, op_type: str, values: Tensor, constant: Tensor) -> Tensor:
@@ -180,7 +192,7 @@ class Graph:
     def _column_of_zeros(self) -> Tensor:
         """Shape (N, 1), made of an input, because N is known only when the graph runs."""
         if self._zeros is None:
-            given = self._inputs[0]
+            given = self._graph.input[0]
             first = self.columns(given.name, [0])
             is_text = given.type.tensor_type.elem_type == TensorProto.STRING
             mask = self.op("Equal", first, self.strings([""])) if is_text else self.op("IsNaN", first)
@@ -188,17 +200,45 @@ class Graph:
         return self._zeros
 
     def _constant(self, array: npt.NDArray[Any]) -> Tensor:
-        return self._add(_raw(self._name("constant"), array))
-
-    def _add(self, constant: onnx.TensorProto) -> Tensor:
-        self._constants.append(constant)
-        name: str = constant.name
+        name = self._name("constant")
+        self._graph.initializer.append(_raw(name, array))
+        self._constants += 1
         return name
 
+    def _add_node(
+        self, op_type: str, inputs: Sequence[Tensor], outputs: Sequence[Tensor], name: str, **more: Any
+    ) -> None:
+        domain: str = more.pop("domain", "")
+        node = self._graph.node.add(op_type=op_type, input=inputs, output=outputs, name=name, domain=domain)
+        for attribute, value in more.items():
+            node.attribute.append(_attribute(attribute, value))
+        self._nodes += 1
+
     def _name(self, kind: str) -> Tensor:
-        return f"{self.step}/{kind}_{len(self._nodes)}_{len(self._constants)}"
+        return f"{self._step}/{kind}_{self._nodes}_{self._constants}"
+
+
+def _declare(values: Any, name: str, element: int, shape: Sequence[int | str]) -> None:
+    tensor = values.add(name=name).type.tensor_type
+    tensor.elem_type = element
+    for size in shape:
+        tensor.shape.dim.add(**{"dim_param" if isinstance(size, str) else "dim_value": size})
+
+
+_ELEMENTS = {np.dtype(np.float64): TensorProto.DOUBLE, np.dtype(np.int64): TensorProto.INT64}
 
 
 def _raw(name: str, array: npt.NDArray[Any]) -> onnx.TensorProto:
-    element = helper.np_dtype_to_tensor_dtype(array.dtype)
-    return helper.make_tensor(name, element, array.shape, np.ascontiguousarray(array).tobytes(), raw=True)
+    # `tobytes` gives the order of C, whatever the array's own.
+    return TensorProto(name=name, data_type=_ELEMENTS[array.dtype], dims=array.shape, raw_data=array.tobytes())
+
+
+def _texts(name: str, shape: Sequence[int], encoded: Sequence[bytes]) -> onnx.TensorProto:
+    return TensorProto(name=name, data_type=TensorProto.STRING, dims=shape, string_data=encoded)
+
+
+def _attribute(name: str, value: object) -> onnx.AttributeProto:
+    if isinstance(value, list) and value and type(value[0]) is int:
+        # `helper.make_attribute` looks at each of the thousands of numbers of a forest for its type.
+        return onnx.AttributeProto(name=name, type=onnx.AttributeProto.INTS, ints=value)
+    return helper.make_attribute(name, value)

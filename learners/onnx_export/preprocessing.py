@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from river import preprocessing
 
@@ -13,18 +16,26 @@ from learners.onnx_export.graph import Graph
 from schemas.errors import NotExportable, ReleaseRefused
 
 
+@settings.register(preprocessing.StandardScaler)
+def settings_of_standard_scaler(scaler: preprocessing.StandardScaler, step: str, role: Role) -> None:
+    """Refuse a rolling variance: rounding takes it below zero, and then River's learning raises TypeError."""
+    if scaler.window_size is not None and scaler.with_std:
+        reason = "a rolling variance falls below zero by rounding, its root is complex, and River raises TypeError"
+        raise NotExportable(full_name(scaler), step, reason, "AdaptiveStandardScaler(), which forgets as well")
+
+
 @transform.register(preprocessing.StandardScaler)
 def transform_by_standard_scaler(scaler: preprocessing.StandardScaler, graph: Graph, frame: Frame) -> Frame:
     """`(x - mean) / std`, and 0.0 for a feature that has not varied yet."""
     frame = dense(scaler, graph, frame, scaler.counts)
     if frame.numbers is None:
         return frame
-    # `.get`, because `[]` on River's defaultdicts would add the feature to the model.
-    means = [_value(scaler.means.get(name, 0.0)) for name in frame.numbers.names]
+    means = _values(scaler.means, frame.numbers.names)
     if not scaler.with_std:
         tensor = graph.op("Sub", frame.numbers.tensor, graph.numbers(means))
         return replace(frame, numbers=Columns(tensor, frame.numbers.names))
-    stds = [_std(graph, name, _value(scaler.vars.get(name, 0.0))) for name in frame.numbers.names]
+    variances = _values(scaler.vars, frame.numbers.names)
+    stds = [_std(graph, name, variance) for name, variance in zip(frame.numbers.names, variances, strict=True)]
     # Dividing by infinity gives River's 0.0 and keeps NaN, so a missing feature stays missing. Without a mean, because
     # nothing is left of it, and x - mean could overflow to an infinity, which infinity does not divide to 0.0.
     means = [0.0 if math.isinf(std) else mean for mean, std in zip(means, stds, strict=True)]
@@ -33,9 +44,15 @@ def transform_by_standard_scaler(scaler: preprocessing.StandardScaler, graph: Gr
     return replace(frame, numbers=Columns(tensor, frame.numbers.names))
 
 
-def _value(statistic: object) -> float:
-    """A running statistic as it stands; with `window_size` River keeps an object for it."""
-    return statistic if isinstance(statistic, float | int) else float(statistic.get())  # type: ignore[attr-defined]
+def _values(statistics: Mapping[str, Any], names: Sequence[str]) -> list[float]:
+    """What a statistic of each feature says, 0.0 of one that was not met; with `window_size` River keeps objects."""
+    # `get`, because `[]` on River's defaultdicts would add the feature to the model.
+    found = map(statistics.get, names, itertools.repeat(0.0))
+    return [each if type(each) is float else _value(each) for each in found]
+
+
+def _value(statistic: Any) -> float:
+    return statistic if isinstance(statistic, float | int) else float(statistic.get())
 
 
 def _std(graph: Graph, name: str, variance: float) -> float:

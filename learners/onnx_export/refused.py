@@ -53,9 +53,6 @@ REFUSED: dict[str, Refusal] = {
     "river.compat.sklearn_to_river.SKL2RiverRegressor": Refusal(
         "the model inside it is scikit-learn's", "skl2onnx for that model"
     ),
-    "river.compose.func.FuncTransformer": Refusal(
-        "it calls a Python function", "a feature of the event, or a step of River's own"
-    ),
     "river.compose.grouper.Grouper": Refusal(_NOT_YET, "feature_extraction.Agg, which keeps one statistic per group"),
     "river.facto.ffm.FFMClassifier": _FM,
     "river.facto.ffm.FFMRegressor": _FM,

@@ -17,6 +17,7 @@ Test: TypeAlias = Callable[[object], bool]
 
 _CHANGE_FEATURES = (base.Transformer, compose.Pipeline)
 _MAKE_INTS = (
+    compose.FuncTransformer,
     compose.TransformerProduct,
     preprocessing.Binarizer,
     preprocessing.FeatureHasher,
@@ -31,6 +32,22 @@ _MAKE_INTS = (
 def _is(*classes: type) -> Test:
     # By type, because to River's `isinstance` a pipeline is also what its last step is.
     return lambda step: issubclass(type(step), classes)
+
+
+# Their features are the event's own: float and str.
+_ARRANGE = (
+    compose.Discard,
+    compose.Prefixer,
+    compose.Renamer,
+    compose.Select,
+    compose.SelectType,
+    compose.Suffixer,
+    compose.TransformerUnion,
+)
+
+
+def _computes(step: object) -> bool:
+    return issubclass(type(step), base.Transformer) and not issubclass(type(step), _ARRANGE)
 
 
 def _makes_ints(step: Any) -> bool:
@@ -60,6 +77,12 @@ _RULES = (
         compose.SelectType,
         "what comes from {} may be int, bool or float, which the graph does not tell apart",
         "SelectType in front of it",
+    ),
+    _Rule(
+        _computes,
+        compose.FuncTransformer,
+        "what comes from {} may be int, bool or a number of numpy, with which Python computes otherwise",
+        "one function in front of it",
     ),
     _Rule(
         _is(preprocessing.OneHotEncoder),

@@ -26,6 +26,9 @@ PACKAGES: Final = frozenset(
     }
 )  # fmt: skip
 
+# Estimators of our own.
+OWN_PACKAGES: Final = frozenset({"calibration"})
+
 # What River keeps in attributes and does not write in Python itself.
 OUTSIDE: Final[Mapping[str, Callable[..., Any]]] = {
     **{
@@ -123,18 +126,17 @@ def method_named(owner: Any, name: str) -> types.MethodType:
 
 @functools.cache
 def _in_river(module: str, name: str) -> Any:
-    """Return the class or function that River defines under this very name.
+    """Return the class or function that River, or `learners.calibration`, defines under this very name.
 
     Looked up in the namespaces of module and classes, never with getattr, and only what is at home there: a module that
     a River module imports cannot be reached through it.
     """
-    root, package, *rest = [*module.split("."), ""]
-    if root != "river" or package not in PACKAGES or not {"datasets", "envs"}.isdisjoint(rest):
+    if not _may_stand_in_a_state(module):
         raise NoForm(f"{module}.{name} is not one of River's estimators")
     try:
         found: Any = importlib.import_module(module)
     except ImportError as error:
-        raise NoForm(f"River has no module {module}") from error
+        raise NoForm(f"there is no module {module}") from error
     for part in name.split("."):
         found = vars(found).get(part) if isinstance(found, types.ModuleType | type) else None
     if isinstance(found, staticmethod):
@@ -143,3 +145,10 @@ def _in_river(module: str, name: str) -> Any:
     if not at_home:
         raise NoForm(f"{module} defines no {name}")
     return found
+
+
+def _may_stand_in_a_state(module: str) -> bool:
+    root, package, *rest = [*module.split("."), ""]
+    if root == "learners":
+        return package in OWN_PACKAGES
+    return root == "river" and package in PACKAGES and {"datasets", "envs"}.isdisjoint(rest)

@@ -6,6 +6,7 @@ import collections
 import functools
 import statistics
 import struct
+import types
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -16,7 +17,9 @@ from river.utils import VectorDict
 from learners.state import arrays, generators, names, rust
 from learners.state.envelope import unseal
 from learners.state.forms import NoForm, Written, plain
+from learners.state.functions import Name
 from learners.state.instances import set_attributes
+from learners.state.writer import functions_of
 from schemas.errors import StateUnreadable
 
 # What reading anything but encode_state's own writing runs into.
@@ -33,8 +36,13 @@ _MISREAD: Final = (
 )
 
 
-def decode_state(data: bytes) -> Any:
+def decode_state(data: bytes, definition: Any = None) -> Any:
     """The learner that `encode_state` was given.
+
+    Args:
+        data: what `encode_state` wrote.
+        definition: the learner as the model file defines it, of which only functions are taken. Without one, a state
+            that names functions is unreadable.
 
     Raises:
         StateUnreadable: the bytes are truncated or altered, or come from another version of River or of this format.
@@ -44,8 +52,9 @@ def decode_state(data: bytes) -> Any:
     schemas.errors.StateUnreadable: the learner's state has 4 bytes, which is less than its header
     """
     payload = unseal(data)
+    functions = {} if definition is None else functions_of(definition)
     try:
-        return _Reader(payload).model()
+        return _Reader(payload, functions).model()
     except _MISREAD as error:
         # The digest was right, so these bytes were made by something that is not encode_state.
         raise StateUnreadable(f"the learner's state is not what encode_state writes: {error}") from error
@@ -54,7 +63,8 @@ def decode_state(data: bytes) -> Any:
 class _Reader:
     """Makes the listed objects, empty first, so that whatever refers to them finds them."""
 
-    def __init__(self, payload: bytes) -> None:
+    def __init__(self, payload: bytes, functions: Mapping[Name, types.FunctionType]) -> None:
+        self._functions = functions
         version, shapes, self._written, self._root = msgspec.msgpack.decode(payload)
         if version != river.__version__:
             raise StateUnreadable(f"the learner's state is of River {version}, this is River {river.__version__}")
@@ -90,6 +100,11 @@ class _Reader:
     def items(self, written: Sequence[Written]) -> Iterator[tuple[Any, Any]]:
         return zip(self.keys(written[::2]), self.values(written[1::2]), strict=True)
 
+    def read_function(self, name: str, digest: str) -> types.FunctionType:
+        if (name, digest) not in self._functions:
+            raise NoForm(f"the model's definition has no function {name}, or another one")
+        return self._functions[name, digest]
+
     def read_partial(self, function: Written, arguments: Written, *keywords: Written) -> functools.partial[Any]:
         return functools.partial(self.value(function), *self.value(arguments), **dict(self.items(keywords)))
 
@@ -116,6 +131,7 @@ _VALUES: Final[Mapping[str, Callable[..., Any]]] = {
     "frozenset": lambda reader, *members: frozenset(reader.keys(members)),
     "normal": lambda _, mean, deviation: statistics.NormalDist(mean, deviation),
     "scalar": lambda _, *parts: arrays.scalar_of(*parts),
+    "function": _Reader.read_function,
     "partial": _Reader.read_partial,
     "method": lambda reader, owner, name: names.method_named(reader.value(owner), name),
     "code": lambda _, module, name: names.named(module, name),

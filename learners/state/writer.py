@@ -15,7 +15,7 @@ import numpy as np
 import river
 from river.utils import VectorDict
 
-from learners.state import arrays, generators, names, rust
+from learners.state import arrays, functions, generators, names, rust
 from learners.state.envelope import seal
 from learners.state.forms import NoForm, Written, full_name, plain
 from learners.state.instances import attributes_of
@@ -40,6 +40,17 @@ def encode_state(model: Any) -> bytes:
     return seal(_Writer().payload(model))
 
 
+def functions_of(model: Any) -> Mapping[functions.Name, types.FunctionType]:
+    """The functions in a learner that are its model file's, by the names that its state has for them.
+
+    Raises:
+        NotStorable: as `encode_state`.
+    """
+    writer = _Writer()
+    writer.payload(model)
+    return writer.functions
+
+
 class _Writer:
     """Lists each object of the graph once, in the order in which the graph leads to it.
 
@@ -52,6 +63,7 @@ class _Writer:
         self._held_at: list[str] = []
         self._shapes: dict[tuple[str, str, tuple[str, ...]], int] = {}
         self._at = "the model"
+        self.functions: dict[functions.Name, types.FunctionType] = {}
 
     def payload(self, model: Any) -> bytes:
         root = self.value(model)
@@ -112,6 +124,14 @@ class _Writer:
     def write_code(self, value: Any) -> Written:
         return ["code", *names.name_of(value)]
 
+    def write_function(self, value: types.FunctionType) -> Written:
+        if self._at != functions.HELD_AT or value.__module__.partition(".")[0] == "river":
+            return self.write_code(value)
+        name = functions.name_of_function(value)
+        if self.functions.setdefault(name, value) is not value:
+            raise NoForm("another function has the same name and source; give each a name of its own")
+        return ["function", *name]
+
     def write_partial(self, value: functools.partial[Any]) -> Written:
         return ["partial", self.value(value.func), self.value(value.args), *self.items(value.keywords)]
 
@@ -158,7 +178,7 @@ _VALUES: Final[Mapping[type, Callable[[_Writer, Any], Written]]] = {
     statistics.NormalDist: lambda _, value: ["normal", value.mean, value.stdev],
     functools.partial: _Writer.write_partial,
     types.MethodType: _Writer.write_method,
-    types.FunctionType: _Writer.write_code,
+    types.FunctionType: _Writer.write_function,
     types.BuiltinFunctionType: _Writer.write_code,
     generators.Unseeded: lambda *_: ["unseeded"],
 }

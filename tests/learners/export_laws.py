@@ -76,6 +76,11 @@ def flat(target: Target, *, seed: int = 5, n: int = 120) -> Stream:
     return _stream(target, NUMBERS, (), seed=seed, n=n, constant=("hour of day",))
 
 
+def gappy_flat(target: Target, *, seed: int = 6, n: int = 120) -> Stream:
+    """Numbers and texts with gaps, and a number that never varies: every rule in one stream."""
+    return _stream(target, NUMBERS, CATEGORIES, seed=seed, n=n, missing=0.2, constant=("hour of day",))
+
+
 NUMERIC_STREAMS: dict[str, Callable[[Target], Stream]] = {
     "numeric": numeric,
     "gappy numeric": gappy_numeric,

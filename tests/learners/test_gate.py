@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from learners.gate import LEAST_EXAMPLES, MARGIN, MOST_EXAMPLES, Gate, Verdict
-from learners.scoreboard import log_loss
+from learners.task import TASKS, log_loss
 from schemas.errors import ReleaseRefused
 
 
@@ -17,7 +17,7 @@ def gate_of(p: float, p_live: float, *, examples: int = LEAST_EXAMPLES) -> Gate:
     gate = Gate()
     for i in range(examples):
         y = i % 2 == 0
-        gate.add(p=p if y else 1 - p, p_live=p_live if y else 1 - p_live, y=y)
+        gate.add(score=p if y else 1 - p, live=p_live if y else 1 - p_live, y=y)
     return gate
 
 
@@ -26,7 +26,7 @@ def test_a_better_candidate_passes() -> None:
     verdict = gate_of(0.8, 0.6).judge()
 
     assert LEAST_EXAMPLES == verdict.examples
-    assert (-math.log(0.8), -math.log(0.6)) == pytest.approx((verdict.logloss, verdict.logloss_live))
+    assert (-math.log(0.8), -math.log(0.6)) == pytest.approx((verdict.loss, verdict.loss_live))
 
 
 def test_a_worse_candidate_is_refused() -> None:
@@ -59,7 +59,7 @@ def test_with_one_class_there_is_nothing_to_say() -> None:
     """Whoever always says "no" would win."""
     gate = Gate()
     for _ in range(MOST_EXAMPLES):
-        gate.add(p=0.9, p_live=0.1, y=False)
+        gate.add(score=0.9, live=0.1, y=False)
 
     assert 0 == gate.judge().examples
 
@@ -68,7 +68,7 @@ def test_a_rare_class_is_looked_for_further_back() -> None:
     """The window grows until it is in it, and no further."""
     gate = Gate()
     for i in range(2000):
-        gate.add(p=0.1, p_live=0.1, y=i == 700)
+        gate.add(score=0.1, live=0.1, y=i == 700)
 
     assert 2000 - 700 == gate.judge().examples
 
@@ -79,10 +79,10 @@ def test_only_the_last_examples_count() -> None:
     for i in range(LEAST_EXAMPLES):
         y = i % 2 == 0
         good = 0.9 if y else 0.1
-        recovered.add(p=good, p_live=0.5, y=y)
-        fallen.add(p=0.5, p_live=good, y=y)
+        recovered.add(score=good, live=0.5, y=y)
+        fallen.add(score=0.5, live=good, y=y)
 
-    assert recovered.judge().logloss < recovered.judge().logloss_live
+    assert recovered.judge().loss < recovered.judge().loss_live
     with pytest.raises(ReleaseRefused):
         fallen.judge()
 
@@ -97,7 +97,34 @@ def test_a_live_release_without_answers_is_replaced() -> None:
     """It is as bad as can be."""
     verdict = gate_of(0.6, math.nan).judge()
 
-    assert log_loss(0.0, True) == pytest.approx(verdict.logloss_live)
+    assert log_loss(0.0, True) == pytest.approx(verdict.loss_live)
+
+
+def test_a_regressor_is_judged_by_squared_error() -> None:
+    """Also beyond 0 and 1, and a single wild answer does not make a mean that nothing can be compared with."""
+    gate = Gate(TASKS["regression"])
+    for i in range(LEAST_EXAMPLES):
+        gate.add(score=1.5, live=math.inf, y=i % 2 == 0)
+    verdict = gate.judge()
+
+    assert 1.25 == verdict.loss
+    assert math.isfinite(verdict.loss_live)
+    for i in range(LEAST_EXAMPLES):
+        gate.add(score=1.5, live=0.5, y=i % 2 == 0)
+    with pytest.raises(ReleaseRefused, match=r"squared error 1\.2500 on the last 500 examples, live has 0\.2500"):
+        gate.judge()
+
+
+def test_a_detector_is_only_asked_for_answers() -> None:
+    """There is no right score to compare with; the verdict names what was counted, also where no outcome came."""
+    gate = Gate(TASKS["anomaly"])
+    for _ in range(LEAST_EXAMPLES):
+        gate.add(score=0.9, live=0.1, y=False)
+
+    assert Verdict(LEAST_EXAMPLES, 0.0, 0.0) == gate.judge()
+    gate.add(score=math.nan, live=0.1, y=False)
+    with pytest.raises(ReleaseRefused, match=r"share of examples without a finite score 0\.0020"):
+        gate.judge()
 
 
 def test_a_gate_goes_on_where_it_was() -> None:
@@ -106,7 +133,7 @@ def test_a_gate_goes_on_where_it_was() -> None:
     again = Gate.from_rows(msgspec.msgpack.decode(msgspec.msgpack.encode(gate.as_rows())))
     for i in range(100):
         for each in (gate, again):
-            each.add(p=0.7, p_live=0.6, y=i % 3 == 0)
+            each.add(score=0.7, live=0.6, y=i % 3 == 0)
 
     assert gate.judge() == again.judge()
     assert MOST_EXAMPLES == len(again.as_rows())

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from river import compose, linear_model, preprocessing
+from river import anomaly, compose, dummy, ensemble, linear_model, neighbors, preprocessing, stats
 
 from learners import Model, event_type, every, happens, load_model
 from learners.state import encode_state
@@ -32,6 +32,12 @@ model = Model(
     release=every("2s"),
 )
 """
+
+
+# It answers a class, and no probability of it.
+VOTES = ensemble.VotingClassifier(
+    [linear_model.LogisticRegression(), linear_model.Perceptron()], use_probabilities=False
+)
 
 
 @pytest.fixture
@@ -127,8 +133,7 @@ def test_a_model_may_have_two_names_in_its_file(file: Path) -> None:
         ('hour(),', '"hour",', "FILE:4: 'hour' is no feature; use number, category, hour, weekday, count"),
         ('hour(),', 'happens("commerce.purchases", within="1h"),', "FILE:4: Outcome("),
         ('name="buys"', 'name="what buys?"', "FILE:4: name='what buys?': a model's name has 1 to 64 letters"),
-        ('linear_model.LogisticRegression()', 'linear_model.LinearRegression()',
-         "FILE:4: river.linear_model.lin_reg.LinearRegression"),
+        ('linear_model.LogisticRegression()', 'preprocessing.LDA()', "FILE:4: river.preprocessing.lda.LDA"),
         ('linear_model.LogisticRegression()', 'preprocessing.StandardScaler()', "FILE:4: river.preprocessing."),
         ('release=every("2s"),', 'release=every("2s"), learns="fast",', "FILE:4: TypeError: "),
         ('release=every("2s"),', 'release=every("2s"', "FILE:4: is not Python: '(' was never closed"),
@@ -203,7 +208,7 @@ def test_what_cannot_work_is_refused_at_once(change: dict[str, Any], says: str) 
 
 
 @pytest.mark.parametrize(
-    "learner", [None, "lr", linear_model.LinearRegression(), preprocessing.StandardScaler()], ids=str
+    "learner", [None, "lr", preprocessing.StandardScaler(), VOTES, neighbors.KNNClassifier()], ids=str
 )
 def test_a_learner_that_cannot_be_exported_is_refused_at_once(learner: Any) -> None:
     """By its name, and before anything has been learned."""
@@ -218,6 +223,36 @@ def test_a_learner_that_needs_what_an_event_may_lack_is_refused_at_once() -> Non
     selecting = compose.Select("search.position") | linear_model.LogisticRegression()
     with pytest.raises(ModelFileError, match=r"cannot do without 'search\.position', which an event may lack"):
         model_of(features=[hour(), number("search.position")], learner=selecting)
+
+
+@pytest.mark.parametrize(
+    ("learner", "task"),
+    [
+        (preprocessing.StandardScaler() | linear_model.LogisticRegression(), "classification"),
+        (preprocessing.StandardScaler() | linear_model.LinearRegression(), "regression"),
+        (preprocessing.MinMaxScaler() | anomaly.HalfSpaceTrees(seed=1), "anomaly"),
+        (anomaly.QuantileFilter(anomaly.OneClassSVM(), q=0.9), "anomaly"),
+    ],
+    ids=str,
+)
+def test_what_a_learner_is_for_is_known_when_it_is_read(learner: Any, task: str) -> None:
+    """It is what its artifacts say of themselves."""
+    assert task == model_of(learner=learner).task.name
+
+
+def test_a_learner_without_an_answer_is_refused_at_once() -> None:
+    """Version 0 must answer the first event; a quantile of nothing is no number."""
+    with pytest.raises(ModelFileError, match="the learner has no answer before it has learned"):
+        model_of(learner=dummy.StatisticRegressor(stats.Quantile(0.5)))
+
+
+def test_a_learner_that_needs_something_to_learn_from_is_refused_at_once() -> None:
+    """Half-space trees divide the numbers of their first example, which may have none; no worker must end by that."""
+    detector = compose.SelectType(float) | preprocessing.MinMaxScaler() | anomaly.HalfSpaceTrees(seed=1)
+    with pytest.raises(ModelFileError, match=r"always there: count\(\), hour\(\) or weekday\(\)"):
+        model_of(features=[number("search.position")], learner=detector)
+
+    assert "anomaly" == model_of(features=[number("search.position"), hour()], learner=detector).task.name
 
 
 def test_a_learner_that_cannot_be_written_down_is_refused_at_once() -> None:

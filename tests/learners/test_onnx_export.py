@@ -44,7 +44,7 @@ PIPELINES: dict[str, Callable[[], Any]] = {
         | logistic()
     ),
     "mean only": lambda: union(preprocessing.StandardScaler(with_std=False)) | logistic(),
-    "rolling scaler": lambda: union(preprocessing.StandardScaler(window_size=3)) | logistic(),
+    "rolling scaler": lambda: union(preprocessing.StandardScaler(window_size=3, with_std=False)) | logistic(),
     "no scaler": lambda: (
         ((compose.SelectType(str) | preprocessing.OneHotEncoder()) + compose.SelectType(float))
         | logistic(l2=0.1, optimizer=optim.Adam())
@@ -301,7 +301,7 @@ class Doubtful(linear_model.LogisticRegression):  # type: ignore[misc]
             "drop_first",
         ),
         (union() | logistic(loss=optim.losses.Poisson()), "Pipeline/LogisticRegression", "no sigmoid link"),
-        (compose.FuncTransformer(str) | logistic(), "Pipeline/type", "it calls a Python function"),
+        (compose.FuncTransformer(str) | logistic(), "Pipeline/type", "no Python function"),
         (compose.Pipeline(), "Pipeline", "it has no steps"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

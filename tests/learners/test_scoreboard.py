@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics
 
-from learners.scoreboard import WINDOW, Scoreboard, log_loss
+from learners.scoreboard import WINDOW, Scoreboard
+from learners.task import TASKS, log_loss
 
 ROWS = st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1), st.booleans()), min_size=1, max_size=30)
 
@@ -18,7 +19,7 @@ ROWS = st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1), st.booleans()), min_
 def board_of(rows: list[tuple[float, float, bool]]) -> Scoreboard:
     board = Scoreboard()
     for p, served, y in rows:
-        board.add(p=p, served=served, y=y)
+        board.add(score=p, served=served, y=y)
     return board
 
 
@@ -59,6 +60,33 @@ def test_the_figures_are_those_of_scikit_learn(rows: list[tuple[float, float, bo
         assert figures["auc_served"] == pytest.approx(metrics.roc_auc_score(y, served))
 
 
+@settings(max_examples=40, deadline=None)
+@given(rows=ROWS)
+def test_the_figures_of_a_regressor_are_those_of_scikit_learn(rows: list[tuple[float, float, bool]]) -> None:
+    """Errors always, AUC of the ranking where both classes were seen; its scores may be anything."""
+    board = Scoreboard(TASKS["regression"])
+    for score, served, y in rows:
+        board.add(score=3 * score - 1, served=served, y=y)
+    figures = board.metrics()
+    scores, served_scores, labels = (list(column) for column in zip(*rows, strict=True))
+    scores = [3 * score - 1 for score in scores]
+
+    assert figures["mae"] == pytest.approx(metrics.mean_absolute_error(labels, scores))
+    assert figures["rmse"] == pytest.approx(metrics.root_mean_squared_error(labels, scores))
+    assert figures["rmse_served"] == pytest.approx(metrics.root_mean_squared_error(labels, served_scores))
+    assert ("auc" in figures) == (len(set(labels)) == 2)
+    assert "logloss" not in figures
+
+
+def test_of_a_detector_only_the_order_is_judged() -> None:
+    """How odd what had the outcome was, beside what had not; rows without an answer are left out."""
+    board = Scoreboard(TASKS["anomaly"])
+    for score, y in ((7.0, True), (3.0, False), (math.nan, True), (5.0, True), (6.0, False)):
+        board.add(score=score, served=0.0, y=y)
+
+    assert {"window": 5.0, "base_rate": 0.6, "auc": 0.75, "auc_served": 0.5} == board.metrics()
+
+
 def test_figures_are_of_the_window_and_counts_of_all() -> None:
     """A bad beginning is forgotten by the figures, not by the counts."""
     bad = [(0.1, 0.1, True)] * 1000
@@ -79,7 +107,7 @@ def test_a_scoreboard_goes_on_where_it_was(
     again = Scoreboard.from_rows(msgspec.msgpack.decode(msgspec.msgpack.encode(whole.as_rows())))
     for p, served, y in more:
         for board in (whole, again):
-            board.add(p=p, served=served, y=y)
+            board.add(score=p, served=served, y=y)
 
     assert whole.metrics() == again.metrics()
     assert whole.as_rows() == again.as_rows()

@@ -303,8 +303,8 @@ class Homemade(linear_model.LogisticRegression):  # type: ignore[misc]
     [
         (Homemade(), "the model", "not one of River's"),
         (compose.Discard() | Homemade(), "river.compose.pipeline.Pipeline.steps", "Homemade"),
-        (compose.FuncTransformer(lambda x: x), "river.compose.func.FuncTransformer.func", "not one of River's"),
         (compose.FuncTransformer(os.system), "river.compose.func.FuncTransformer.func", "not one of River's"),
+        (compose.FuncTransformer(eval("lambda x: x")), "river.compose.func.FuncTransformer.func", "source is not"),
         (forest.ARFClassifier(), "the model", "without a seed"),
         (compose.Select("a", "b"), "the model", "order of a set"),
         (neighbors.KNNClassifier(), "river.neighbors.knn_classifier.KNNClassifier._nn", "LazySearch"),
@@ -390,6 +390,7 @@ PLAIN = [["river.compose.select", "Discard", ["keys"]]]
         forged([["river.base.classifier", "Classifier", []]], [["instance", 0]], [0]),
         forged([], [], ["code", "os", "system"]),
         forged([], [], ["code", "", "eval"]),
+        forged([], [], ["function", "halved", "0" * 64]),
         forged([], [], ["code", "river.utils.rolling", "inspect.isclass"]),
         forged(PLAIN, [["instance", 0, 1]], ["method", [0], "keys"]),
         forged(PLAIN, [["instance", 0, 1]], ["method", [0], "__class__"]),
@@ -413,7 +414,7 @@ PLAIN = [["river.compose.select", "Discard", ["keys"]]]
         forged([], "x", [0]),
         forged([], [[[]]], [0]),
     ],
-    ids=range(34),
+    ids=range(35),
 )
 def test_forged_state_is_unreadable(data: bytes) -> None:
     """With a right digest too, nothing is made that is not an estimator of River or plain data."""

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from river import compose, linear_model, preprocessing
+from river import anomaly, compose, linear_model, preprocessing
 
 from learners import Model, category, event_type, every, happens, hour, number, training
 from learners.state import encode_state
@@ -84,7 +84,7 @@ def trained(examples: Any = None, model: Model = MODEL) -> Training:
 def teach(taught: Training, examples: Any, first_offset: int = 0) -> None:
     for offset, example in enumerate(examples, first_offset):
         if not taught.is_repeat(example):
-            taught.learn(offset, example, p_live=0.5)
+            taught.learn(offset, example, live=0.5)
 
 
 # --- learning ---------------------------------------------------------------------------------------------------------
@@ -129,7 +129,7 @@ def test_poison_counts_as_taken_and_is_not_learned() -> None:
     taught, poisonous = trained(), example_of(1000, {"search.position": math.nan})
     before = encode_state(taught.learner)
     with pytest.raises(Poison, match=r"search\.position is nan"):
-        taught.learn(300, poisonous, p_live=0.5)
+        taught.learn(300, poisonous, live=0.5)
 
     assert taught.is_repeat(poisonous)
     assert before == encode_state(taught.learner)
@@ -145,7 +145,7 @@ def test_an_example_that_the_learner_cannot_take_is_poison() -> None:
     taught = trained([example_of(0, {"hour": 1.0})], selecting)
     before = encode_state(taught.learner)
     with pytest.raises(Poison, match=r"'hour' is missing, and the learner selects it by name"):
-        taught.learn(1, example_of(1, {"placeContext.geo.countryCode": "DE"}), p_live=math.nan)
+        taught.learn(1, example_of(1, {"placeContext.geo.countryCode": "DE"}), live=math.nan)
 
     assert before == encode_state(taught.learner)
     assert taught.is_repeat(example_of(1))
@@ -154,7 +154,7 @@ def test_an_example_that_the_learner_cannot_take_is_poison() -> None:
 def test_without_a_live_release_the_gate_hears_nothing() -> None:
     """There is nothing to compare with."""
     taught = Training(MODEL)
-    taught.learn(0, log()[0], p_live=None)
+    taught.learn(0, log()[0], live=None)
 
     assert [] == taught.gate.as_rows()
     assert 1 == taught.scoreboard.examples
@@ -224,6 +224,48 @@ def test_a_damaged_snapshot_is_unreadable_and_not_half_read(damage: Any) -> None
         Training.restore(MODEL, damage(trained(log()[:20]).snapshot()))
 
 
+@pytest.mark.parametrize(
+    ("last", "answer"),
+    [
+        pytest.param(preprocessing.StandardScaler() | linear_model.LinearRegression(), "predict_one", id="regression"),
+        pytest.param(
+            preprocessing.MinMaxScaler() | anomaly.HalfSpaceTrees(window_size=50, seed=1), "score_one", id="anomaly"
+        ),
+    ],
+)
+def test_other_learners_go_on_bit_by_bit_and_are_released_too(last: Any, answer: str) -> None:
+    """A regressor and a detector: restored halfway they end in the same bytes, and an edge answers what they answer."""
+    model = model_of((*FEATURES, hour(name="hour")), learner=compose.SelectType(float) | last)
+    examples = [example_of(i, {**each.x, "hour": float(i % 24)}, y=each.y) for i, each in enumerate(log())]
+    whole = trained(examples, model)
+    half = Training.restore(model, trained(examples[:150], model).snapshot())
+    teach(half, examples[150:], 150)
+    scores = Session(whole.candidate(1, 0)).score([((1.25, hour), ("DE",)) for hour in (3.0, 30.0)])
+    river = [
+        getattr(whole.learner, answer)({"search.position": 1.25, "hour": hour, "placeContext.geo.countryCode": "DE"})
+        for hour in (3.0, 30.0)
+    ]
+
+    assert whole.snapshot() == half.snapshot()
+    assert scores == pytest.approx(river, abs=1e-9)
+    assert scores[0] != scores[1]
+    assert {"auc", "base_rate", "gate_examples"} <= set(whole.candidate(1, 0).metrics)
+
+
+def test_a_regressor_learns_numbers_and_a_detector_no_outcome_at_all() -> None:
+    """The same examples with other outcomes leave the detector the very same."""
+    regressing = model_of(learner=compose.SelectType(float) | linear_model.LinearRegression())
+    detecting = model_of(
+        (hour(name="hour"),), learner=compose.SelectType(float) | anomaly.HalfSpaceTrees(window_size=5, seed=1)
+    )
+    examples = [example_of(i, {"hour": i / 24}, y=i % 2 == 0) for i in range(24)]
+    others = [msgspec.structs.replace(each, y=False) for each in examples]
+    right = [example_of(i, {"search.position": 1.0}) for i in range(2000)]
+
+    assert 1.0 == pytest.approx(trained(right, regressing).learner.predict_one({"search.position": 1.0}), abs=0.01)
+    assert encode_state(trained(examples, detecting).learner) == encode_state(trained(others, detecting).learner)
+
+
 # --- release ----------------------------------------------------------------------------------------------------------
 
 
@@ -258,11 +300,11 @@ def test_a_candidate_that_is_worse_than_live_is_refused() -> None:
     taught = Training(MODEL)
     for offset, example in enumerate(log() * 2):
         repeated = example_of(offset, example.x, y=example.y)
-        taught.learn(offset, repeated, p_live=0.999 if example.y else 0.001)
+        taught.learn(offset, repeated, live=0.999 if example.y else 0.001)
     with pytest.raises(ReleaseRefused) as refused:
         taught.candidate(1, 0)
     for offset, example in enumerate(log() * 2, 600):
-        taught.learn(offset, example_of(offset, example.x, y=example.y), p_live=0.5)
+        taught.learn(offset, example_of(offset, example.x, y=example.y), live=0.5)
 
     assert "gate" == refused.value.check
     assert 1 == taught.refused == taught.candidate(1, 0).refused

@@ -60,6 +60,25 @@ def weighted(weights: Sequence[float], spec: Spec = SPEC) -> bytes:
     )
 
 
+def answering_sum(task: str, output: str, spec: Spec = SPEC) -> bytes:
+    """A graph that answers one number a row, the sum of the numbers that are there, and says what `task` that is."""
+    graph = helper.make_graph(
+        [
+            helper.make_node("IsNaN", ["numbers"], ["missing"]),
+            helper.make_node("Where", ["missing", "zero", "numbers"], ["filled"]),
+            helper.make_node("ReduceSum", ["filled", "columns"], [output], keepdims=0),
+        ],
+        "made-by-hand",
+        _inputs(spec),
+        [helper.make_tensor_value_info(output, TensorProto.DOUBLE, ["N"])],
+        [numpy_helper.from_array(np.zeros(1), "zero"), numpy_helper.from_array(np.array([1]), "columns")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    helper.set_model_props(model, {"task": task})
+    serialized: bytes = model.SerializeToString()
+    return serialized
+
+
 def _answering(p: float, spec: Spec) -> bytes:
     nodes = [
         helper.make_node("ReduceSum", ["filled", "columns"], ["sum"], keepdims=1),
@@ -71,9 +90,6 @@ def _answering(p: float, spec: Spec) -> bytes:
 
 def _graph(spec: Spec, nodes: list[Any], **constants: npt.NDArray[Any]) -> bytes:
     """A graph around `nodes`, which make "p" of shape (N, 1) from "filled", the numbers with 0 for missing."""
-    inputs = [helper.make_tensor_value_info("numbers", TensorProto.DOUBLE, ["N", len(spec.numbers)])]
-    if spec.categories:
-        inputs.append(helper.make_tensor_value_info("categories", TensorProto.STRING, ["N", len(spec.categories)]))
     all_constants = constants | {"zero": np.zeros(1), "one": np.ones(1)}
     graph = helper.make_graph(
         [
@@ -84,13 +100,20 @@ def _graph(spec: Spec, nodes: list[Any], **constants: npt.NDArray[Any]) -> bytes
             helper.make_node("Concat", ["q", "p"], ["probabilities"], axis=1),
         ],
         "made-by-hand",
-        inputs,
+        _inputs(spec),
         [helper.make_tensor_value_info("probabilities", TensorProto.DOUBLE, ["N", 2])],
         [numpy_helper.from_array(value, name) for name, value in all_constants.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
     serialized: bytes = model.SerializeToString()
     return serialized
+
+
+def _inputs(spec: Spec) -> list[Any]:
+    inputs = [helper.make_tensor_value_info("numbers", TensorProto.DOUBLE, ["N", len(spec.numbers)])]
+    if spec.categories:
+        inputs.append(helper.make_tensor_value_info("categories", TensorProto.STRING, ["N", len(spec.categories)]))
+    return inputs
 
 
 def release(

@@ -11,7 +11,7 @@ import pytest
 from schemas.errors import ReleaseRefused
 from schemas.features import Spec, hour
 from scoring.session import Session
-from tests.scoring.artifacts import SPEC, constant, constant_p, release, unanswering, weighted
+from tests.scoring.artifacts import SPEC, answering_sum, constant, constant_p, release, unanswering, weighted
 
 ROW = ((1.0, 2.0, 3.0, 4.0), ("CH",))
 
@@ -23,6 +23,20 @@ def test_rows_are_answered_in_their_order() -> None:
     scores = session.score([((0.0, 1.0, 1.0, 1.0), ("",)), ((nan, nan, nan, nan), ("",)), ((1e6, 0, 0, 0), ("x",))])
 
     assert scores == [0.5, 0.5, 1.0]
+
+
+@pytest.mark.parametrize(("task", "output"), [("regression", "prediction"), ("anomaly", "score")])
+def test_a_row_has_one_score_whatever_the_task(task: str, output: str) -> None:
+    """An artifact that answers one number a row is read as such; a score may be beyond 0 and 1."""
+    session = Session(release(0, answering_sum(task, output)))
+
+    assert session.score([((1.0, 2.0, 3.0, 4.0), ("CH",)), ((-9.0, 0.0, 0.0, nan), ("",))]) == [10.0, -9.0]
+
+
+def test_an_artifact_of_a_task_to_come_is_refused() -> None:
+    """Not served by a guess at what its numbers mean."""
+    with pytest.raises(ReleaseRefused, match="clustering"):
+        Session(release(0, answering_sum("clustering", "score")))
 
 
 def test_no_answer_is_nan() -> None:
