@@ -7,19 +7,25 @@ from pathlib import Path
 
 import click
 
-from benchmarks import edge, scorer
+from benchmarks import edge, export, recipes, scorer
 
 
 @click.command()
-@click.option("--only", type=click.Choice(["scorer", "edge"]), help="One of them; both by default.")
+@click.option("--only", type=click.Choice(["scorer", "edge", "recipes", "export"]), help="One of them; all by default.")
 def main(only: str | None) -> None:
     """Run the benchmarks. Absolute figures are this machine's; the ratios travel."""
-    if only != "edge":
+    if only in (None, "scorer"):
         click.echo("# scorer loop\n")
         scorer.run(profile=str(Path(tempfile.gettempdir()) / "freshet-bench.prof"))
-    if only != "scorer":
+    if only in (None, "edge"):
         click.echo("\n# edge\n")
         edge.run()
+    if only in (None, "recipes"):
+        click.echo("\n# recipes\n")
+        recipes.run()
+    if only in (None, "export"):
+        click.echo("\n# export\n")
+        export.run()
 
 
 main()

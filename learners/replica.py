@@ -13,8 +13,8 @@ import pickle
 from collections.abc import Callable, Iterator
 from typing import Any, Final, NoReturn
 
-from river import drift, linear_model, proba
-from river.tree import padded, splitter
+from river import anomaly, drift, linear_model, proba
+from river.tree import splitter
 from river.tree.mondrian import mondrian_tree_nodes as mondrian
 from river.tree.nodes import arf_htc_nodes, arf_htr_nodes, branch, efdtc_nodes, et_nodes, htc_nodes, htr_nodes
 from river.tree.nodes.branch import DTBranch
@@ -140,6 +140,7 @@ _BRANCHES: Final = frozenset(
 _ONLY_READS: Final[dict[type, Callable[[Any], bool]]] = {
     **dict.fromkeys(
         (
+            anomaly.HalfSpaceTrees,
             linear_model.LinearRegression,
             linear_model.LogisticRegression,
             linear_model.Perceptron,
@@ -160,8 +161,6 @@ _ONLY_READS: Final[dict[type, Callable[[Any], bool]]] = {
             htc_nodes.LeafMajorityClass,
             htr_nodes.LeafMean,
             # Nodes lead to all others of their tree.
-            padded.PaddedBranch,
-            padded.PaddedLeaf,
             mondrian.MondrianBranchClassifier,
             mondrian.MondrianBranchRegressor,
             mondrian.MondrianLeafClassifier,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from onnx import TensorProto
+from collections.abc import Sequence
+
 from river import cluster
 
 from learners.onnx_export.convert import Role, Value, full_name, predict, settings
@@ -29,19 +30,25 @@ def predict_by_k_means(model: cluster.KMeans, graph: Graph, frame: Frame) -> Val
     _refuse_random_places(model, graph, frame)
     frame = dense(model, graph, frame, [name for centre in model.centers.values() for name in centre])
     known = tuple(dict.fromkeys(name for centre in model.centers.values() for name in centre))
-    distances = _distances(model, graph, frame, known)
+    # Each place once, by the first centre that stands there: onnxruntime adds equal rows in different orders, so that
+    # the second of two equal centres, as they all are before they move, would sometimes be nearer by rounding.
+    first: dict[tuple[float, ...], int] = {}
+    for number, centre in enumerate(model.centers.values()):
+        first.setdefault(tuple(float(centre.get(name, model.mu)) for name in known), number)
     # The first of equally near centres, as in River's `min`.
-    nearest = graph.op("ArgMin", distances, axis=1, keepdims=1)
-    return Value(graph.op("Cast", nearest, to=TensorProto.DOUBLE), frame.unanswered)
+    nearest = graph.op("ArgMin", _distances(model, graph, frame, known, [*first]), axis=1, keepdims=1)
+    answer = graph.op("Gather", graph.numbers([*map(float, first.values())]), nearest)
+    return Value(answer, frame.unanswered)
 
 
-def _distances(model: cluster.KMeans, graph: Graph, frame: Frame, known: tuple[str, ...]) -> Tensor:
-    """Shape (N, n_clusters). A feature that no centre has is equally far from all, and is left out."""
+def _distances(
+    model: cluster.KMeans, graph: Graph, frame: Frame, known: tuple[str, ...], centres: Sequence[Sequence[float]]
+) -> Tensor:
+    """Shape (N, len(centres)). A feature that no centre has is equally far from all, and is left out."""
     if not known:
-        return graph.row([0.0] * len(model.centers))
+        return graph.row([0.0])
     # A missing feature is 0.0, as in River's `x.get(k, 0)`.
     row = graph.op("Unsqueeze", graph.filled(spread(model, graph, frame, known)), graph.integers([1]))
-    centres = [[float(centre.get(name, model.mu)) for name in known] for centre in model.centers.values()]
     away = graph.op("Abs", graph.op("Sub", graph.numbers(centres), row))
     powers = away if model.p == 1 else graph.op("Pow", away, graph.numbers(float(model.p)))
     return graph.total(powers, axis=2, keepdims=False)

@@ -30,7 +30,7 @@ from learners.onnx_export.refused import REFUSED
 from schemas.errors import ModelFileError, NotExportable, ReleaseRefused
 
 # Raised when the same learner would give another graph; it travels in every artifact.
-EXPORTER_VERSION = "2"
+EXPORTER_VERSION = "3"
 
 Role: TypeAlias = Literal["transform", "predict"]
 Task: TypeAlias = Literal["classification", "regression", "anomaly"]

@@ -238,7 +238,7 @@ def test_metadata_says_how_to_ask() -> None:
     assert tuple(json.loads(properties["categories"])) == CATEGORIES
     assert json.loads(properties["classes"]) == [False, True]
     assert (properties["name"], properties["version"], properties["spec"]) == ("buys", "7", "{}")
-    assert (properties["river"], properties["exporter"]) == ("0.26.1", "2")
+    assert (properties["river"], properties["exporter"]) == ("0.26.1", "3")
     assert properties["task"] == "classification"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Callable
 from typing import Any
 
@@ -223,6 +224,17 @@ class TestKMeans:
     def test_one_hot_keys_are_exact(self, stream: str) -> None:
         """A key that no centre has is equally far from all."""
         assert_exact(lambda: encoded(cluster.KMeans(sigma=0, n_clusters=3)), MIXED_STREAMS[stream]("none"))
+
+    def test_the_first_of_centres_in_one_place_is_the_nearest(self) -> None:
+        """Centres that have not moved yet stand in one place, however many numbers are added to the distance."""
+        names = tuple("abcdefg")
+        model = cluster.KMeans(sigma=0, n_clusters=4, p=1)
+        model.learn_one(dict.fromkeys(names, 1e3))
+        chance = random.Random(2)
+        rows = [{name: chance.gauss(0.0, 100.0) for name in names} for _ in range(200)]
+        artifact = to_onnx(model, names, [], name="km", version=1).SerializeToString()
+
+        assert 0.0 == check_parity(model, artifact, rows).max_abs_diff
 
     def test_random_places_are_exact_once_all_is_learned(self) -> None:
         """River draws a place for a feature once, at the first row."""
