@@ -14,9 +14,9 @@ ifneq ($(FRESHET_DATA),)
 export FRESHET_DATA
 endif
 
-.PHONY: help setup demo test check bench lock clean
+.PHONY: help setup demo test check bench parity soak soak-delivery lock clean
 help:
-	@echo "make demo | test | check | bench | lock | clean"
+	@echo "make demo | test | check | bench | parity | soak | soak-delivery | lock | clean"
 
 setup: $(READY)
 
@@ -43,6 +43,17 @@ check: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks $(ARGS)
+
+# ARGS: --quick, --write (docs/parity.md too), or words such as "trees" or "on luma".
+parity: $(READY)
+	$(BIN)/python -m tests.parity $(ARGS)
+
+# Every soak, one after another; each prints its seed and a verdict, and fails if anything is wrong (docs/soak.md).
+soak: soak-delivery
+
+# At most an hour. ARGS: --seed 7 for the same again, --events 100000 --kills 10 --seeds 5x5000 for less.
+soak-delivery: $(READY)
+	$(BIN)/python -m tests.soak.delivery $(ARGS)
 
 # Hashes only: the lock names packages, never a registry's host.
 lock: $(READY)

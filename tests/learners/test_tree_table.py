@@ -143,7 +143,7 @@ row = st.fixed_dictionaries(dict.fromkeys(FEATURES, value | st.just(math.nan) | 
 
 
 @given(trees=st.lists(tree, min_size=1, max_size=5), rows=st.lists(row, min_size=1, max_size=12))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_graph_finds_the_leaf_of_a_plain_walk(trees: list[Any], rows: list[dict[str, float]]) -> None:
     """Equal to a threshold, missing, a lone leaf, many branches: each tree ends where Python ends."""
     both = Trees(trees)

@@ -176,7 +176,7 @@ def test_absent_features_are_exact(model: Any) -> None:
     assert parity.max_abs_diff <= 1e-12
 
 
-@hypothesis_settings(max_examples=20, deadline=None)
+@hypothesis_settings(max_examples=12, deadline=None)
 @given(
     seed=st.integers(0, 2**32),
     n=st.integers(1, 30),
