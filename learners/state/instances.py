@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 from river import cluster, compose, feature_extraction, multiclass, neighbors, proba, rules, sketch
+from river.tree.hoeffding_tree import HoeffdingTree
 
 from learners.state.forms import NoForm
 from learners.state.generators import UNSEEDED
@@ -71,6 +72,9 @@ def _refuse_bound_to_process(value: Any) -> None:
     if cls is compose.Select and len(value.keys) > 1:
         reason = "it takes its features in the order of a set, which differs between processes"
         raise NoForm(f"{reason}; write Select('a') + Select('b')")
+    if isinstance(value, HoeffdingTree) and value.binary_split:
+        reason = "with binary_split it breaks ties between texts in the order of a set, which differs between processes"
+        raise NoForm(f"{reason}; leave it False, or encode texts as numbers with OrdinalEncoder")
 
 
 def _refuse_unseeded(cls: type, attributes: dict[str, Any]) -> None:

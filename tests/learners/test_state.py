@@ -309,6 +309,7 @@ class Homemade(linear_model.LogisticRegression):  # type: ignore[misc]
         (compose.Select("a", "b"), "the model", "order of a set"),
         (neighbors.KNNClassifier(), "river.neighbors.knn_classifier.KNNClassifier._nn", "LazySearch"),
         (cluster.KMeans(seed=1), "the model", "order of a set"),
+        (tree.HoeffdingTreeClassifier(binary_split=True), "the model", "order of a set"),
         (feature_extraction.RandomTreesEmbedding(seed=1), "the model", "address in memory"),
         (compose.Discard(Homemade), "river.compose.select.Discard.keys", "plain data"),
     ],
