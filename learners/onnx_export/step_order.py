@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections import UserDict, UserList
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,9 +30,15 @@ _MAKE_INTS = (
 )
 
 
+@functools.cache
+def _derives(cls: type, classes: type | tuple[type, ...]) -> bool:
+    # By type, because to River's `isinstance` a pipeline is also what its last step is. Remembered, because River's
+    # classes are abstract base classes, and asking those takes longer than all else here.
+    return issubclass(cls, classes)
+
+
 def _is(*classes: type) -> Test:
-    # By type, because to River's `isinstance` a pipeline is also what its last step is.
-    return lambda step: issubclass(type(step), classes)
+    return lambda step: _derives(type(step), classes)
 
 
 # Their features are the event's own: float and str.
@@ -47,14 +54,14 @@ _ARRANGE = (
 
 
 def _computes(step: object) -> bool:
-    return issubclass(type(step), base.Transformer) and not issubclass(type(step), _ARRANGE)
+    return _derives(type(step), base.Transformer) and not _derives(type(step), _ARRANGE)
 
 
 def _makes_ints(step: Any) -> bool:
     """Whether what comes from it may be int, bool or float, of which the graph knows only that it is a number."""
     if type(step) is preprocessing.RobustScaler:
         return not step.with_scaling
-    return issubclass(type(step), _MAKE_INTS)
+    return _derives(type(step), _MAKE_INTS)
 
 
 def _learns_no_keys(step: Any) -> bool:
@@ -116,9 +123,9 @@ def refuse_order(steps: Mapping[str, object], step: str) -> None:
     met: dict[_Rule, object] = {}
     for name, estimator in steps.items():
         # To look into a predictor takes longest, so only where a step in front of it has a rule.
-        inner = [*_parts(estimator)] if met or issubclass(type(estimator), _CHANGE_FEATURES) else []
+        inner = [*_parts(estimator)] if met or _derives(type(estimator), _CHANGE_FEATURES) else []
         for rule, before in met.items():
-            later = next((part for part in inner if issubclass(type(part), rule.later)), None)
+            later = next((part for part in inner if _derives(type(part), rule.later)), None)
             if later is not None:
                 reason = rule.reason.format(type(before).__name__)
                 raise NotExportable(full_name(later), f"{step}/{name}", reason, rule.instead)
@@ -159,11 +166,11 @@ def _parts(estimator: Any) -> Iterator[object]:
     """The estimator and all estimators inside it."""
     yield estimator
     inside: list[object]
-    if issubclass(type(estimator), compose.Pipeline):
+    if _derives(type(estimator), compose.Pipeline):
         inside = [estimator.steps]
-    elif issubclass(type(estimator), compose.TransformerUnion):
+    elif _derives(type(estimator), compose.TransformerUnion):
         inside = [estimator.transformers]
-    elif issubclass(type(estimator), base.Transformer):
+    elif _derives(type(estimator), base.Transformer):
         inside = []  # what it holds are statistics, thousands of them
     else:
         inside = [*vars(estimator).values()]
