@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 from collections import UserDict, UserList
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from river import base, compose, feature_extraction, feature_selection, preprocessing
 
@@ -30,11 +29,15 @@ _MAKE_INTS = (
 )
 
 
-@functools.cache
+_DERIVED: Final[dict[tuple[type, type | tuple[type, ...]], bool]] = {}
+
+
 def _derives(cls: type, classes: type | tuple[type, ...]) -> bool:
     # By type, because to River's `isinstance` a pipeline is also what its last step is. Remembered, because River's
     # classes are abstract base classes, and asking those takes longer than all else here.
-    return issubclass(cls, classes)
+    if (cls, classes) not in _DERIVED:
+        _DERIVED[cls, classes] = issubclass(cls, classes)
+    return _DERIVED[cls, classes]
 
 
 def _is(*classes: type) -> Test:
