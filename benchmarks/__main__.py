@@ -7,16 +7,21 @@ from pathlib import Path
 
 import click
 
-from benchmarks import edge, export, recipes, scorer
+from benchmarks import edge, export, journal, recipes, scorer
 
 
 @click.command()
-@click.option("--only", type=click.Choice(["scorer", "edge", "recipes", "export"]), help="One of them; all by default.")
+@click.option(
+    "--only", type=click.Choice(["scorer", "journal", "edge", "recipes", "export"]), help="One of them; all by default."
+)
 def main(only: str | None) -> None:
     """Run the benchmarks. Absolute figures are this machine's; the ratios travel."""
     if only in (None, "scorer"):
         click.echo("# scorer loop\n")
         scorer.run(profile=str(Path(tempfile.gettempdir()) / "freshet-bench.prof"))
+    if only in (None, "journal"):
+        click.echo("\n# visitors and journal\n")
+        journal.run()
     if only in (None, "edge"):
         click.echo("\n# edge\n")
         edge.run()

@@ -2,8 +2,8 @@
 
 `python -m benchmarks.edge` starts each as a process of its own behind the same server (uvicorn, httptools, uvloop), and
 asks them by turns, in random order, over one keep-alive connection, so that whatever else the machine does meets all of
-them. Absolute figures are this machine's; the ratios travel. Starlette is no dependency: its row is there where it is
-installed.
+them. The door is asked with events and, in a row of its own, with tensors of the same `x`. Absolute figures are this
+machine's; the ratios travel. Starlette is no dependency: its row is there where it is installed.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import msgspec
 import psutil
 import uvloop
 
@@ -47,16 +48,17 @@ SWAP_EVERY_S = 0.2
 BARE = "ASGI echo and one onnxruntime run"
 DOOR = "the door"
 SWAPPING = "the door, five swaps a second"
+INFER = "the door, tensors in JSON"
 STARLETTE = "the door's answer in Starlette"
 
 
 def run(requests: int = REQUESTS, rounds: int = ROUNDS) -> dict[str, dict[str, float]]:
     """Print the table; return the medians by server: p50 and p99 in µs, CPU µs a request."""
-    servers = [BARE, DOOR, SWAPPING]
+    servers = [BARE, DOOR, SWAPPING, INFER]
     if importlib.util.find_spec("starlette"):
         servers.append(STARLETTE)
     with tempfile.TemporaryDirectory() as directory:
-        events = _prepare(Path(directory))
+        events, tensors = _prepare(Path(directory))
         size = sum(map(len, events)) / len(events)
         click.echo(f"{rounds} rounds by turns, {requests} requests each, events of {size:.0f} bytes")
         figures: dict[str, dict[str, list[float]]] = {server: {"p50": [], "p99": [], "cpu": []} for server in servers}
@@ -65,7 +67,8 @@ def run(requests: int = REQUESTS, rounds: int = ROUNDS) -> dict[str, dict[str, f
             for _ in range(rounds):
                 random.shuffle(turns)
                 for server, (process, connection) in turns:
-                    for name, figure in _measure(process, connection, events, requests).items():
+                    bodies = tensors if server == INFER else events
+                    for name, figure in _measure(process, connection, _path(server), bodies, requests).items():
                         figures[server][name].append(figure)
     medians = {server: {name: statistics.median(each) for name, each in by.items()} for server, by in figures.items()}
     click.echo("\n| server | p50 µs | p99 µs | CPU µs a request | runs | beside the door |")
@@ -81,8 +84,8 @@ def run(requests: int = REQUESTS, rounds: int = ROUNDS) -> dict[str, dict[str, f
     return medians
 
 
-def _prepare(directory: Path) -> list[bytes]:
-    """Write a release that has learned, and the events to ask with; return the events."""
+def _prepare(directory: Path) -> tuple[list[bytes], list[bytes]]:
+    """Write a release that has learned, and the events to ask with; return those, and the tensors of their `x`."""
     from learners import load_model
     from learners.training import Training
     from streams.simulator import Simulator
@@ -91,6 +94,7 @@ def _prepare(directory: Path) -> list[bytes]:
     training = Training(model)
     chance = random.Random(1)
     events: list[bytes] = []
+    tensors: list[bytes] = []
     for number, (_, value) in enumerate(Simulator(seed=1, visitors=200).payloads(LEARNED)):
         event = model.reader.read(value, now_ms())
         numbers, categories = model.reader.named(model.reader.x(event, None))
@@ -111,9 +115,22 @@ def _prepare(directory: Path) -> list[bytes]:
         training.learn(number, example, None)
         if len(events) < EVENTS and event.kinds & 1:
             events.append(value)
+            tensors.append(_inference(*model.reader.x(event, None)))
     (directory / "release").write_bytes(encode(training.candidate(0, 0)))
     (directory / "events").write_bytes(b"\n".join(events))
-    return events
+    return events, tensors
+
+
+def _inference(numbers: tuple[float, ...], categories: tuple[str, ...]) -> bytes:
+    inputs = [
+        {"name": "numbers", "datatype": "FP64", "shape": [1, len(numbers)], "data": list(numbers)},
+        {"name": "categories", "datatype": "BYTES", "shape": [1, len(categories)], "data": list(categories)},
+    ]
+    return msgspec.json.encode({"inputs": inputs})  # NaN becomes null, which is what is missing
+
+
+def _path(server: str) -> str:
+    return "/v2/models/purchase-propensity/infer" if server == INFER else "/v1/events"
 
 
 @contextmanager
@@ -139,10 +156,10 @@ def _running(servers: list[str], directory: Path) -> Iterator[dict[str, tuple[ps
 
 
 def _measure(
-    process: psutil.Process, connection: socket.socket, events: list[bytes], requests: int
+    process: psutil.Process, connection: socket.socket, path: str, bodies: list[bytes], requests: int
 ) -> dict[str, float]:
-    head = "POST /v1/events HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n"
-    whole = [head.format(len(event)).encode() + event for event in events]
+    head = f"POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: "
+    whole = [f"{head}{len(body)}\r\n\r\n".encode() + body for body in bodies]
     for number in range(100):
         _ask(connection, whole[number])
     cpu_before = sum(process.cpu_times()[:2])
@@ -181,7 +198,7 @@ def _serve(server: str, directory: Path) -> None:
     engine, profiles = Engine(), Profiles()
     engine.swap(session, now_ms())
     _remember(profiles, session.reader, (directory / "events").read_bytes().split(b"\n"))
-    apps = {BARE: _bare, DOOR: _door, SWAPPING: _door, STARLETTE: _starlette}
+    apps = {BARE: _bare, DOOR: _door, SWAPPING: _door, INFER: _door, STARLETTE: _starlette}
     listener = listen("127.0.0.1", 0)
     click.echo(listener.getsockname()[1])
     uvloop.run(_run(Server(apps[server](engine, profiles), listener), engine, release if server == SWAPPING else None))
@@ -242,7 +259,7 @@ def _starlette(engine: Engine, profiles: Profiles) -> Any:
 
 
 @click.command()
-@click.option("--serve", type=click.Choice([BARE, DOOR, SWAPPING, STARLETTE]), hidden=True)
+@click.option("--serve", type=click.Choice([BARE, DOOR, SWAPPING, INFER, STARLETTE]), hidden=True)
 @click.option("--directory", type=click.Path(path_type=Path), hidden=True)
 @click.option("--requests", default=REQUESTS, show_default=True)
 @click.option("--rounds", default=ROUNDS, show_default=True)

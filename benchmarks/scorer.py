@@ -54,6 +54,8 @@ def run(events: int = EVENTS, rounds: int = ROUNDS, visitors: int = 1000, profil
             runs = ", ".join(f"{each:,.0f}" for each in sorted(figures[loop]))
             click.echo(f"| {loop} | {median:,.0f} | {runs} | {median / medians['freshet']:.2f}× |")
         click.echo(f"\nfreshet / stock Faust: {medians['freshet'] / medians['stock Faust take()']:.1f}×")
+        journal = 1 - medians["freshet"] / medians["freshet without its journal"]
+        click.echo(f"the journal's share of the scorer's CPU: {journal:.1%}")
         if profile:
             cluster = Cluster(broker.bootstrap, "profile.")
             asyncio.run(_fill(cluster, values))

@@ -1,4 +1,4 @@
-"""The three loops that `benchmarks.scorer` compares, each in a process of its own.
+"""The four loops that `benchmarks.scorer` compares, each in a process of its own.
 
 Run as `python -m benchmarks.scorer_loops LOOP BOOTSTRAP PREFIX EVENTS`; prints one line of JSON: events, CPU seconds of
 the process between the first and the last event, wall seconds.
@@ -25,11 +25,17 @@ from schemas.records import LearnedThrough, Score, encode, score_id
 from scoring.engine import Engine
 from scoring.registry import Registry
 from scoring.session import Session
+from streams import worker as workers
+from streams.books import Books
+from streams.changes import Changes
+from streams.entry import Entry
 from streams.held import Held
+from streams.journal import Journal, Journaled
+from streams.law import Intake
 from streams.partition import Partition
 from streams.releases import Releases
 from streams.scorer import Owned, Scorer
-from streams.topics import EVENTS, EXAMPLES, MIB, PROFILES, SCORES, Cluster
+from streams.topics import EVENTS, EXAMPLES, MIB, PROFILES, SCORES, Cluster, group_of
 from streams.transport import ChunkMessage
 from streams.worker import Worker
 
@@ -82,6 +88,32 @@ def freshet_loop(model: Model, cluster: Cluster, meter: Meter) -> None:
     worker.run()
 
 
+def unjournaled_loop(model: Model, cluster: Cluster, meter: Meter) -> None:
+    """The scorer without its journal: nothing collected, nothing written; a chunk is acknowledged once it is sent."""
+
+    async def nothing_there(self: Journal) -> list[Entry]:
+        return []
+
+    async def settle(self: Held, state: Journaled, consumer: Any) -> int:
+        await asyncio.gather(*self.sent)
+        self.sent.clear()
+        for chunk in self._chunks:
+            chunk.ack(consumer)
+        self._chunks.clear()
+        return 0
+
+    def forget(self: Changes, *_: Any) -> None:
+        self.known.clear()
+        self.outcomes.clear()
+
+    Journal.take_over = nothing_there  # type: ignore[method-assign]
+    Held.settle = settle  # type: ignore[method-assign]
+    Changes.add = forget  # type: ignore[method-assign]
+    # A group of its own: the loop with a journal has committed the events of this round already.
+    workers.group_of = lambda *names: f"{group_of(*names)}-unjournaled"  # type: ignore[attr-defined]
+    freshet_loop(model, cluster, meter)
+
+
 def stock_loop(model: Model, cluster: Cluster, meter: Meter) -> None:
     """Stock Faust: `take()`, `topic.send()`; the same decoding, features, ONNX, records and state as the scorer."""
     app = faust.App(
@@ -102,7 +134,7 @@ def stock_loop(model: Model, cluster: Cluster, meter: Meter) -> None:
     raw = {"key_type": bytes, "value_type": bytes, "key_serializer": "raw", "value_serializer": "raw"}
     source = app.topic(cluster.topic(EVENTS), **raw)
     out = {name: app.topic(cluster.topic(name), **raw) for name in (SCORES, EXAMPLES, PROFILES)}
-    scorer = Scorer(None, model, Engine(), None, cluster)  # type: ignore[arg-type]  # its record makers only
+    scorer = Scorer(None, model, Engine(), None, cluster, b"", Books(model.spec.name, 60.0))  # type: ignore[arg-type]  # its record makers only
     states: dict[int, Owned] = {}
     journaled_at_s = time.monotonic()
     sessions: list[Session] = []
@@ -120,7 +152,7 @@ def stock_loop(model: Model, cluster: Cluster, meter: Meter) -> None:
                 record = _Record(message.offset, int(message.timestamp * 1000), message.key, message.value)
                 by_partition.setdefault(message.partition, []).append(record)
             for partition, records in by_partition.items():
-                owned = states.setdefault(partition, Owned(Partition(model.reader), held, 0.0))
+                owned = states.setdefault(partition, Owned(Partition(model.reader), held, Intake(-1), 0.0))
                 taken = owned.state.take(records)
                 scorer._score(taken, sessions[0])
                 sends = []
@@ -207,6 +239,7 @@ async def _live(cluster: Cluster, model: Model) -> Session:
 
 LOOPS: dict[str, Callable[[Model, Cluster, Meter], Awaitable[None] | None]] = {
     "freshet": freshet_loop,
+    "freshet without its journal": unjournaled_loop,
     "stock Faust take()": stock_loop,
     "bare aiokafka": bare_loop,
 }

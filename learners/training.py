@@ -1,30 +1,49 @@
 """Training: one learner, how far it has come, and what may be released of it.
 
-A training is a function of the `examples` log, repeats dropped: nothing in `learn` looks at a clock. Export, parity and
-gate work on copies, because River changes some estimators when they predict.
+A training is a function of the `examples` log, repeats dropped: nothing in `learn` looks at a clock, guards and
+rollbacks included. Export, parity and gate work on copies, because River changes some estimators when they predict.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections import deque
+from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
 
 from learners.gate import Gate
-from learners.guard import admit
+from learners.guard import RAISED, Guard
 from learners.model import Model
 from learners.onnx_export import to_onnx
 from learners.parity import check_parity
+from learners.rollback import Breach, Rollback
 from learners.scoreboard import Scoreboard
 from learners.state import decode_state, encode_state
 from schemas.errors import Poison, ReleaseRefused, StateUnreadable
-from schemas.records import Example, LearnedThrough, ParityOf, Release
+from schemas.records import Example, LearnedThrough, ParityOf, Quarantine, Release
 
 HELD_ROWS: Final = 64
 # What still travels inline in a `releases` record; more needs an object store.
 MOST_ONNX_BYTES: Final = 512 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """What became of an example that is not poison.
+
+    Attributes:
+        learned: False, its visitor has taught enough for now.
+        quarantine: what the learner forgot after it, because it must not go on as it was.
+    """
+
+    learned: bool
+    quarantine: Quarantine | None = None
+
+
+_LEARNED: Final = Lesson(learned=True)
+_WITHHELD: Final = Lesson(learned=False)
 
 
 class Training:
@@ -34,7 +53,8 @@ class Training:
         learner: the River model.
         scoreboard: its progressive validation.
         gate: its losses beside the live release's.
-        learned_through: the newest example learned.
+        guard: what it was kept from.
+        learned_through: the newest example learned, and not taken back.
         refused: candidates refused so far.
     """
 
@@ -43,8 +63,10 @@ class Training:
         self.learner = model.new_learner()
         self.scoreboard = Scoreboard(model.task)
         self.gate = Gate(model.task)
+        self.guard = Guard(model.spec.features)
         self.learned_through = LearnedThrough()
         self.refused = 0
+        self._rollback = Rollback(model)
         self._seqs: dict[int, int] = {}
         self._held: deque[dict[str, float | str]] = deque(maxlen=HELD_ROWS)
 
@@ -52,8 +74,8 @@ class Training:
         """Return whether the example was taken before: a source partition numbers its examples without a gap."""
         return example.source.seq <= self._seqs.get(example.source.partition, -1)
 
-    def learn(self, offset: int, example: Example, live: float | None) -> None:
-        """Predict, note, learn: one example, in this order.
+    def learn(self, offset: int, example: Example, live: float | None) -> Lesson:
+        """Guard, predict, learn, note, judge: one example, in this order.
 
         Args:
             offset: of the example in `examples`.
@@ -61,21 +83,66 @@ class Training:
             live: what the live release says of it, None where none is loaded.
 
         Raises:
-            Poison: the guard keeps it from the learner, or the learner cannot do without a feature that is missing; it
-                counts as taken all the same.
+            Poison: the guard keeps it from the learner, or the learner raises on it and is as it was before; it counts
+                as taken all the same.
         """
         self._seqs[example.source.partition] = example.source.seq
-        x = admit(example)
-        try:
-            score = self.model.task.score(self.learner, x)
-        except KeyError as error:  # compose.Select without its feature
-            raise Poison("learn", f"{error} is missing, and the learner selects it by name") from None
+        x = self.guard.admit(example)
+        if self.guard.withholds(example):
+            return _WITHHELD
+        if self.guard.bounds.note(x):
+            self._bring_within_bounds()
+            x = self.guard.bounds.clip(x)
+        score = self._teach(x, example.y)
+
+        through = self.learned_through = LearnedThrough(offset=offset, event_time=example.event_time)
+        self.guard.shares.add(example.visitor)
         self.scoreboard.add(score=score, served=example.score, y=example.y)
         if live is not None:
             self.gate.add(score=score, live=live, y=example.y)
-        self.model.task.learn(self.learner, x, example.y)
         self._held.append(x)
-        self.learned_through = LearnedThrough(offset=offset, event_time=example.event_time)
+        breach = self._rollback.taught(self.learner, (x, example.y), score, through)
+        return _LEARNED if breach is None else Lesson(learned=True, quarantine=self._go_back(breach))
+
+    def _teach(self, x: dict[str, float | str], y: bool) -> float:
+        task, doing = self.model.task, "score"
+        try:
+            score = task.score(self.learner, x)
+            doing = "learn"
+            task.learn(self.learner, x, y)
+        except RAISED as error:
+            self.learner = self._rollback.undone()
+            self.guard.counts["undone"] += 1
+            if isinstance(error, KeyError) and doing == "score":  # compose.Select without its feature
+                raise Poison("learn", f"{error} is missing, and the learner selects it by name") from None
+            raise Poison("learn", f"the learner cannot {doing} it: {type(error).__name__}: {error}") from error
+        return score
+
+    def _bring_within_bounds(self) -> None:
+        """Have the learner learn again what it saw before there were bounds."""
+        learner = self._rollback.relearned(self.guard.bounds.clip)
+        if learner is not None:
+            self.learner = learner
+
+    def _go_back(self, breach: Breach) -> Quarantine:
+        start, stop = breach.through.offset + 1, self.learned_through.offset + 1
+        self.learner, self.learned_through = breach.learner, breach.through
+        # The losses in it are of a learner that is no more: they would keep what was good from being released.
+        self.gate = Gate(self.model.task)
+        counts = self.guard.counts
+        counts["breaches"] += 1
+        counts["taken_back"] += breach.taken_back
+        counts["afresh"] += breach.afresh
+        name = self.model.spec.name
+        return Quarantine(
+            id=f"{name}/{start}-{stop}",
+            model=name,
+            start=start,
+            stop=stop,
+            examples=breach.taken_back,
+            reason=breach.reason,
+            afresh=breach.afresh,
+        )
 
     def candidate(self, version: int, now_ms: int) -> Release:
         """Return the learner as it is now, exported and checked.
@@ -128,6 +195,8 @@ class Training:
                 "learner": encode_state(self.learner),
                 "scoreboard": self.scoreboard.as_rows(),
                 "gate": self.gate.as_rows(),
+                "guard": self.guard.as_rows(),
+                "rollback": self._rollback.as_rows(),
                 "learned_through": [self.learned_through.offset, self.learned_through.event_time],
                 "refused": self.refused,
                 "seqs": list(self._seqs.items()),
@@ -158,6 +227,8 @@ class Training:
         training.learner = decode_state(rows["learner"], model.new_learner())
         training.scoreboard = Scoreboard.from_rows(rows["scoreboard"], model.task)
         training.gate = Gate.from_rows(rows["gate"], model.task)
+        training.guard = Guard.from_rows(rows["guard"], model.spec.features)
+        training._rollback = Rollback.from_rows(rows["rollback"], model)
         offset, event_time = rows["learned_through"]
         training.learned_through = LearnedThrough(offset=offset, event_time=event_time)
         training.refused = rows["refused"]

@@ -11,7 +11,9 @@ FreshetError                  anything a user of freshet can be told about
 ├── NoModel                   asked for a score before any release was loaded
 ├── StateUnreadable           a journal record that is truncated, forged or of another model
 ├── BrokerError               Kafka cannot be started, reached or used as asked
-├── PortTaken                 an edge cannot listen where it was told to
+├── StoreError                the object store cannot be reached or used as asked
+├── Stalled                   a worker that has work and does not get on; its supervisor starts it again
+├── PortTaken                 an edge or a worker cannot listen where it was told to
 ├── ProcessFailed             a child process that cannot be started; carries its last log lines
 └── DataUnavailable           a data set is neither on disk nor to be had from the network
 """
@@ -138,8 +140,27 @@ class BrokerError(FreshetError):
     """Kafka cannot be started, reached or used as asked."""
 
 
+class StoreError(FreshetError):
+    """The object store cannot be reached or used as asked."""
+
+
+class Stalled(FreshetError):
+    """A worker has work and does not get on with it; 75 (EX_TEMPFAIL) says that starting it again may help.
+
+    >>> str(Stalled("events/0 ends at 900, handled up to 512", 300.4))
+    'no progress for 300 s: events/0 ends at 900, handled up to 512'
+    """
+
+    exit_code = 75
+
+    def __init__(self, what: str, lasted_s: float) -> None:
+        super().__init__(f"no progress for {lasted_s:.0f} s: {what}")
+        self.what = what
+        self.lasted_s = lasted_s
+
+
 class PortTaken(FreshetError):
-    """An edge cannot listen where it was told to.
+    """An edge or a worker cannot listen where it was told to.
 
     >>> str(PortTaken("127.0.0.1", 8080, "Address already in use"))
     'cannot listen on 127.0.0.1 port 8080: Address already in use; choose another with --port'

@@ -103,6 +103,18 @@ class Alias(_Record, frozen=True):
     changed_at: int
 
 
+class Quarantine(_Record, frozen=True):
+    """Examples that a learner had learned and forgot, because it must not go on as it was."""
+
+    id: str
+    model: str
+    start: int
+    stop: int
+    examples: int
+    reason: str
+    afresh: bool
+
+
 class VisitorProfile(_Record, frozen=True):
     """What a model remembers of a visitor, for edges to follow."""
 
@@ -136,6 +148,7 @@ _NAMES: Final[Mapping[type[_Record], str]] = {
     Example: "example",
     Release: "release",
     Alias: "alias",
+    Quarantine: "quarantine",
     VisitorProfile: "visitor_profile",
     DeadLetter: "dead_letter",
 }
@@ -144,6 +157,7 @@ ON_TOPIC: Final[Mapping[str, type[_Record]]] = {
     "examples": Example,
     "releases": Release,
     "aliases": Alias,
+    "quarantine": Quarantine,
     "profiles": VisitorProfile,
 }
 _json: Final[Callable[[Any], bytes]] = msgspec.json.Encoder().encode

@@ -12,9 +12,9 @@ import msgspec
 
 from schemas.catalog import is_single_object
 from schemas.errors import EventInvalid, Poison
-from scoring.response import Header, Response
+from scoring.response import JSON, Header, Response
 
-_CONTENT_TYPE: Final = b"application/problem+json"
+_PROBLEM_JSON: Final = b"application/problem+json"
 _RETRY_AFTER: Final[Header] = (b"retry-after", b"1")
 
 
@@ -37,7 +37,7 @@ class Problem(Exception):
         status: 4xx where the request is to blame, else 503; nothing else.
         name: what a program branches on; stays as it is.
         detail: one sentence for whoever sent the request.
-        field: the event's field to blame, by its XED path.
+        field: the field to blame: of an event by its XED path, of an inference request by its place.
         headers: what belongs to the status, such as `Allow`.
 
     >>> Problem(404, "unknown-model", "no such model").response().body[:53]
@@ -54,8 +54,14 @@ class Problem(Exception):
         self.field = field
         self.headers = headers
 
-    def response(self, *, open_inference: bool = False) -> Response:
-        """Return the problem as it goes back; `error` is where the Open Inference Protocol looks for the sentence."""
+    def response(self, *, open_inference: bool = False, accept: bytes = b"") -> Response:
+        """Return the problem as it goes back.
+
+        Args:
+            open_inference: also as `error`, where the Open Inference Protocol looks for the sentence.
+            accept: the request's Accept header. Who asks for application/json, as that protocol's document has it, gets
+                the same body under that name.
+        """
         body = _Body(
             type=f"urn:freshet:problem:{self.name}",
             title=HTTPStatus(self.status).phrase,
@@ -64,7 +70,22 @@ class Problem(Exception):
             field=self.field,
             error=self.detail if open_inference else "",
         )
-        return Response(self.status, _CONTENT_TYPE, _encode(body), self.headers)
+        as_json = JSON in accept and _PROBLEM_JSON not in accept
+        return Response(self.status, JSON if as_json else _PROBLEM_JSON, _encode(body), self.headers)
+
+
+def invalid(field: str, detail: str) -> Problem:
+    """Return the problem of an inference request that is to blame itself; `detail` goes on where the field ends.
+
+    >>> invalid("inputs[0].shape", "does not fit: send [rows]").detail
+    'inputs[0].shape does not fit: send [rows]'
+    """
+    return malformed(f"{field} {detail}", field)
+
+
+def malformed(detail: str, field: str = "") -> Problem:
+    """Return the problem of an inference request of which no field, or not one alone, is to blame."""
+    return Problem(400, "inference-invalid", detail, field=field)
 
 
 def unavailable(name: str, detail: str) -> Problem:

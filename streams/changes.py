@@ -20,7 +20,7 @@ from schemas.profile import Profile
 from schemas.reader import X
 
 LEAST_ROWS: Final = 2000
-FORMAT: Final = 2
+FORMAT: Final = 3
 
 Known = tuple[str, int]
 Outcome = tuple[int, str]
@@ -150,6 +150,12 @@ class Snapshot:
     def done(self) -> bool:
         """Whether its last slice was taken."""
         return self._done == [len(self._known), len(self._outcomes), len(self._pendings), len(self._visitors)]
+
+    @property
+    def progress(self) -> float:
+        """How much of it was taken, from 0 to 1."""
+        rows = len(self._known) + len(self._outcomes) + len(self._pendings) + len(self._visitors)
+        return sum(self._done) / rows if rows else 1.0
 
     def slice(self, rows: int, totals: Totals, profiles: OrderedDict[str, Profile]) -> Rows:
         """Return the next rows: no more than `rows` of them, and none that the state has let go of since."""

@@ -12,23 +12,39 @@ from typing import Final
 VARIABLE: Final = "FRESHET_CRASH_POINT"
 
 NAMES: Final = (
+    # taking over a partition
     "journal.before_fence",
     "journal.after_fence",
-    "journal.after_part",
-    "journal.before_drop",
-    "journal.after_drop",
-    "settle.before_sent",
-    "settle.after_sent",
-    "settle.after_journal",
-    "settle.after_ack",
+    "takeover.after_restore",
+    # a chunk of events
     "scorer.after_decision",
     "scorer.after_score",
     "scorer.after_send",
+    # a chunk of examples
     "learner.after_learning",
+    # making it durable
+    "settle.before_sent",
+    "settle.after_sent",
+    "journal.after_object",
+    "journal.after_part",
+    "journal.before_drop",
+    "journal.after_drop",
+    "settle.after_journal",
+    "settle.after_ack",
+    # letting go of a partition
+    "revoke.before_settle",
+    "revoke.after_settle",
+    # a release
+    "release.before_export",
     "release.after_judgement",
     "release.before_alias",
     "release.after_alias",
+    # a swap
+    "swap.before_load",
+    "swap.after_load",
+    "swap.after_swap",
 )
+"""Every point there is, in the order in which an event's effects meet them."""
 
 _name, _, _times = os.environ.get(VARIABLE, "").partition(":")
 _left = int(_times or 1)

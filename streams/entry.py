@@ -1,4 +1,6 @@
-"""Entry: one step of a journal, as it lies in Kafka: sealed, chained to the step before it, in parts where it is large.
+"""Entry: one step of a journal, as it lies in Kafka: sealed, chained to the step before it.
+
+Where it is large its body goes in parts, and where that is too large for Kafka it lies in an object store.
 
 An entry can be trusted or it is not there: its seal is an HMAC over everything it says, and its body must have the
 digests that it names. The chain is by number: `before` names the entry that a reader has to apply first, `base` is
@@ -9,15 +11,23 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 import msgspec
 from aiokafka import ConsumerRecord
 
-PART_BYTES: Final = 4 * 1024 * 1024
+from streams.object_store import VARIABLE as STORE_VARIABLE
+
+PART_BYTES: Final = int(os.environ.get("FRESHET_JOURNAL_PART_BYTES", str(4 * 1024 * 1024)))
+"""The most that goes into one record of a journal; the broker's own limit may be lower than its topics'."""
+INLINE_BYTES: Final = int(os.environ.get("FRESHET_JOURNAL_INLINE_BYTES", str(64 * 1024 * 1024)))
+"""The most of a body that goes through Kafka at all; above it, through the object store."""
 _FORMAT: Final = 2
+_STORED: Final = 3
+"""The format of an entry whose body lies in the object store: its one part is there, under a name that is known."""
 
 
 class EntryId(NamedTuple):
@@ -70,22 +80,29 @@ class _Sealed(msgspec.Struct, frozen=True, array_like=True):
     seal: bytes
 
 
-def as_records(entry: Entry, key: str, secret: bytes) -> list[tuple[bytes, bytes]]:
-    """Return an entry as Kafka records, keys and values: its parts, and last the record that makes them an entry."""
+def as_records(entry: Entry, key: str, secret: bytes, stored: bytes = b"") -> list[tuple[bytes, bytes]]:
+    """Return an entry as Kafka records, keys and values: its parts, and last the record that makes them an entry.
+
+    Args:
+        entry: what to write.
+        key: whose.
+        secret: to seal it with.
+        stored: the SHA-256 of its body, if that lies in the object store already.
+    """
     parts: list[bytes] = []
-    if len(entry.body) > PART_BYTES:
+    if len(entry.body) > PART_BYTES and not stored:
         parts = [entry.body[at : at + PART_BYTES] for at in range(0, len(entry.body), PART_BYTES)]
     name = record_key(key, entry.id)
     sealed = _Sealed(
-        _FORMAT,
+        _STORED if stored else _FORMAT,
         entry.id.epoch,
         entry.id.number,
         entry.owner,
         entry.before,
         entry.base,
         entry.next_offset,
-        [hashlib.sha256(part).digest() for part in parts],
-        b"" if parts else entry.body,
+        [stored] if stored else [hashlib.sha256(part).digest() for part in parts],
+        b"" if parts or stored else entry.body,
         b"",
     )
     sealed = msgspec.structs.replace(sealed, seal=_seal(sealed, key, secret))
@@ -113,6 +130,7 @@ class Entries:
     Args:
         key: whose journal.
         secret: that its entries are sealed with.
+        stored: returns the body of an entry from the object store, by its SHA-256; None where there is none.
 
     Attributes:
         damaged: why an entry cannot be trusted, by id.
@@ -121,10 +139,12 @@ class Entries:
 
     key: str
     secret: bytes
+    stored: Callable[[EntryId, bytes], bytes | None]
     damaged: dict[EntryId, str] = field(default_factory=dict)
     parts: dict[EntryId, int] = field(default_factory=dict)
     _good: dict[EntryId, _Sealed] = field(default_factory=dict)
     _bodies: dict[tuple[EntryId, int], bytes] = field(default_factory=dict)
+    _objects: dict[EntryId, bytes] = field(default_factory=dict)
 
     def add(self, records: list[ConsumerRecord]) -> None:
         """Take records that are older than all taken before; those of other keys are passed over."""
@@ -151,8 +171,10 @@ class Entries:
         except msgspec.DecodeError as error:
             self.damaged[entry] = f"offset {record.offset}: {error}"
             return
-        if sealed.format != _FORMAT:
-            self.damaged[entry] = f"offset {record.offset}: format {sealed.format}, this freshet reads {_FORMAT}"
+        if sealed.format not in {_FORMAT, _STORED}:
+            self.damaged[entry] = (
+                f"offset {record.offset}: format {sealed.format}, this freshet reads {_FORMAT} and {_STORED}"
+            )
         elif (sealed.epoch, sealed.number) != entry or not hmac.compare_digest(
             sealed.seal, _seal(sealed, self.key, self.secret)
         ):
@@ -176,6 +198,9 @@ class Entries:
 
         Returns:
             An empty list where there is none; None where more has to be read before it can be told.
+
+        Raises:
+            StoreError: the object store does not answer. Blocks while it is asked.
         """
         for head in sorted(self._good, reverse=True):
             chain: list[EntryId] = []
@@ -193,7 +218,10 @@ class Entries:
     def _whole(self, entry: EntryId, *, all_read: bool) -> bool:
         if entry in self.damaged:
             return False
-        for place, digest in enumerate(self._good[entry].parts):
+        sealed = self._good[entry]
+        if sealed.format == _STORED:
+            return self._whole_in_store(entry, sealed.parts[0])
+        for place, digest in enumerate(sealed.parts):
             part = self._bodies.get((entry, place))
             if part is None and not all_read:
                 return False
@@ -202,9 +230,25 @@ class Entries:
                 return False
         return True
 
+    def _whole_in_store(self, entry: EntryId, digest: bytes) -> bool:
+        if entry in self._objects:
+            return True
+        body = self.stored(entry, digest)
+        if body is None or hashlib.sha256(body).digest() != digest:
+            self.damaged[entry] = (
+                f"the object with its body is {'missing' if body is None else 'altered'}, where ${STORE_VARIABLE} says "
+                "that objects are"
+            )
+            return False
+        self._objects[entry] = body
+        return True
+
     def _entry(self, entry: EntryId) -> Entry:
         sealed = self._good[entry]
-        body = b"".join(self._bodies[entry, place] for place in range(len(sealed.parts))) or sealed.body
+        if sealed.format == _STORED:
+            body = self._objects[entry]
+        else:
+            body = b"".join(self._bodies[entry, place] for place in range(len(sealed.parts))) or sealed.body
         return Entry(entry, sealed.owner, EntryId(*sealed.before), sealed.base, sealed.next_offset, body)
 
     def foreign(self, owner: bytes) -> bool:

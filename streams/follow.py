@@ -135,7 +135,7 @@ class Follower:
             log.info("following topics=%s bootstrap=%s", self._names, self._bootstrap)
             await self._read_on(consumer, partitions)
         finally:
-            await _stop(consumer)
+            await stop_consumer(consumer)
 
     async def _read_on(self, consumer: AIOKafkaConsumer, partitions: list[TopicPartition]) -> None:
         loop = asyncio.get_running_loop()
@@ -215,7 +215,7 @@ class Follower:
             raise KafkaError(f"records of {stuck[0].topic} are there and do not come")
 
 
-async def _stop(consumer: AIOKafkaConsumer) -> None:
+async def stop_consumer(consumer: AIOKafkaConsumer) -> None:
     """Stop a consumer, also one that is waiting before it tries again to fetch.
 
     aiokafka 0.14 cancels that wait, awaits it, and so cancels its own `stop` half-way, with the connections still open.

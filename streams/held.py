@@ -47,8 +47,13 @@ class Held:
         """Whether there is something to write and it is time to."""
         return bool(self._chunks) and time.monotonic() >= self._due_s
 
-    async def settle(self, state: Journaled, consumer: Any) -> None:
-        """Make durable what the chunks did to a state, and acknowledge them.
+    @property
+    def epoch(self) -> int:
+        """How many owners the state has had, this one included."""
+        return self._journal.epoch
+
+    async def settle(self, state: Journaled, consumer: Any) -> int:
+        """Make durable what the chunks did to a state, and acknowledge them; return the entry's bytes, 0 without one.
 
         Args:
             state: asked for its change after what was sent is durable.
@@ -58,7 +63,7 @@ class Held:
             KafkaError: something was not acknowledged by the broker, so neither is any chunk.
         """
         if not self._chunks:
-            return
+            return 0
         # 1. What was sent is durable. 2. The entry that says so is durable. 3. Only now acknowledge:
         # a crash before 3 repeats chunks, never loses one.
         crash_point("settle.before_sent")
@@ -66,14 +71,17 @@ class Held:
         self.sent.clear()
         crash_point("settle.after_sent")
         started_s = time.monotonic()
-        await self._journal.append(state.next_offset, state.change())
+        change = state.change()
+        # Not the waiting for the broker: after one that was away for a minute the next entry would be ten minutes off.
+        took_s = time.monotonic() - started_s
+        await self._journal.append(state.next_offset, change)
         crash_point("settle.after_journal")
         for chunk in self._chunks:
             chunk.ack(consumer)
         self._chunks.clear()
         crash_point("settle.after_ack")
-        took_s = time.monotonic() - started_s
         self._due_s = time.monotonic() + max(JOURNAL_INTERVAL_S, took_s / JOURNAL_SHARE)
+        return len(change.body)
 
 
 async def resumed_at(app: ChunkApp, tp: TP, next_offset: int, key: str) -> int:

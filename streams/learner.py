@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Final
 
 import msgspec
@@ -19,15 +19,18 @@ from faust.types import TP
 from learners.model import Model
 from learners.training import Training
 from schemas.errors import Poison, ReleaseRefused, SchemaUnknown
-from schemas.records import Alias, Example, Release, decode, encode
+from schemas.records import Alias, Example, Quarantine, Release, decode, encode
 from scoring.engine import Engine
 from scoring.registry import LIVE, Registry
+from streams.books import Books
 from streams.crash_points import crash_point
 from streams.dead_letters import dead_letter_headers
 from streams.held import Held, resumed_at
 from streams.journal import Change, Journal
+from streams.law import EXAMPLES_LAW, Balance, Intake
+from streams.metrics import total
 from streams.sender import Sender
-from streams.topics import ALIASES, DEAD_LETTERS, EXAMPLES, JOURNAL_LEARNER, RELEASES, Cluster
+from streams.topics import ALIASES, DEAD_LETTERS, EXAMPLES, JOURNAL_LEARNER, QUARANTINE, RELEASES, Cluster
 from streams.transport import ChunkApp, ChunkMessage, current
 
 log = logging.getLogger(__name__)
@@ -36,12 +39,30 @@ RELEASES_KEPT: Final = 100
 
 
 @dataclass(slots=True)
+class Counts:
+    """What the records of `examples` came to since the training was taken over; each is counted once."""
+
+    learned: int = 0
+    withheld: int = 0
+    repeats: int = 0
+    dead: int = 0
+    other_models: int = 0
+    gaps: int = 0
+
+
+@dataclass(slots=True)
 class Owned:
     """The training this worker owns, and what is not acknowledged yet."""
 
     training: Training
     held: Held
+    intake: Intake
     next_offset: int
+    since: int = field(init=False)
+    counts: Counts = field(default_factory=Counts)
+
+    def __post_init__(self) -> None:
+        self.since = self.intake.through
 
     def change(self) -> Change:
         """Return the training as it is: what it has learned is small beside what it has learned from."""
@@ -59,6 +80,7 @@ class Learner:
         sender: writes everything this worker writes.
         cluster: where the topics are.
         secret: seals the journal.
+        books: its metrics and laws.
     """
 
     def __init__(  # noqa: PLR0917
@@ -70,6 +92,7 @@ class Learner:
         sender: Sender,
         cluster: Cluster,
         secret: bytes,
+        books: Books,
     ) -> None:
         self._app = app
         self._model = model
@@ -79,7 +102,9 @@ class Learner:
         self._sender = sender
         self._cluster = cluster
         self._secret = secret
-        self._topic = {name: cluster.topic(name) for name in (ALIASES, DEAD_LETTERS, EXAMPLES, RELEASES)}
+        self._books = books
+        self._metrics = books.metrics
+        self._topic = {name: cluster.topic(name) for name in (ALIASES, DEAD_LETTERS, EXAMPLES, QUARANTINE, RELEASES)}
         self._home: TP | None = None  # the partition in which the model's examples lie
         self._owned: Owned | None = None
         self._turn = asyncio.Lock()  # take, release, journal and revoke each see the training between two chunks
@@ -101,15 +126,22 @@ class Learner:
 
             # 1. Read; what is in the training already is passed over. 2. Ask the live release, for the gate.
             # 3. Predict and learn, one by one. 4. Hold the acknowledgement until the training is durable.
-            examples = [each for record in message.value for each in await self._read(owned, record)]
-            for (record, example), p_live in zip(examples, self._live(examples), strict=True):
-                if owned.training.is_repeat(example):
-                    continue
-                try:
-                    owned.training.learn(record.offset, example, p_live)
-                except Poison as poison:
-                    await self._bury(owned, record, poison)
-            owned.next_offset = max(owned.next_offset, message.stop)
+            with self._metrics.chunk().time():
+                owned.counts.gaps += owned.intake.add(message)
+                examples = [each for record in message.value for each in await self._read(owned, record)]
+                for (record, example), p_live in zip(examples, self._live(examples), strict=True):
+                    if owned.training.is_repeat(example):
+                        owned.counts.repeats += 1
+                        continue
+                    try:
+                        lesson = owned.training.learn(record.offset, example, p_live)
+                        owned.counts.learned += lesson.learned
+                        owned.counts.withheld += not lesson.learned
+                        if lesson.quarantine is not None:
+                            await self._quarantine(owned, lesson.quarantine)
+                    except Poison as poison:
+                        await self._bury(owned, record, poison)
+                owned.next_offset = max(owned.next_offset, message.stop)
             crash_point("learner.after_learning")
             owned.held.hold(message)
             if owned.held.due:
@@ -117,7 +149,10 @@ class Learner:
 
     async def _read(self, owned: Owned, record: ConsumerRecord) -> list[tuple[ConsumerRecord, Example]]:
         """Return the record's example, or nothing: in the training already, another model's, or a dead letter."""
-        if record.offset < owned.next_offset or record.key != self._name.encode():
+        if record.offset < owned.next_offset:
+            return []
+        if record.key != self._name.encode():
+            owned.counts.other_models += 1
             return []
         try:
             example = decode(Example, record.value or b"")
@@ -136,8 +171,25 @@ class Learner:
 
     async def _bury(self, owned: Owned, record: ConsumerRecord, poison: Poison) -> None:
         headers = dead_letter_headers(record, poison)
+        owned.counts.dead += 1
+        self._metrics.dead_letters(poison.stage).inc()
         owned.held.sent.append(
             await self._sender.send(self._topic[DEAD_LETTERS], record.key, record.value, headers=headers)
+        )
+
+    async def _quarantine(self, owned: Owned, quarantine: Quarantine) -> None:
+        # As durable as the training that says so, and sent again, the same, by whoever reads these examples again.
+        log.error(
+            "learner_went_back model=%s start=%d stop=%d examples=%d afresh=%s: %s",
+            self._name,
+            quarantine.start,
+            quarantine.stop,
+            quarantine.examples,
+            quarantine.afresh,
+            quarantine.reason,
+        )
+        owned.held.sent.append(
+            await self._sender.send(self._topic[QUARANTINE], self._name.encode(), encode(quarantine))
         )
 
     async def release(self) -> None:
@@ -151,10 +203,12 @@ class Learner:
             if version > 0 and learned in (self._tried_offset, self._live_offset()):
                 return
             self._tried_offset = learned
+            crash_point("release.before_export")
             started = time.perf_counter()
             try:
                 candidate = owned.training.candidate(version, time.time_ns() // 1_000_000)
             except ReleaseRefused as refused:
+                self._metrics.refused(refused.check).inc()
                 log.warning(
                     "release_refused model=%s version=%d check=%s: %s", self._name, version, refused.check, refused
                 )
@@ -186,6 +240,7 @@ class Learner:
         alias = Alias(model=self._name, alias=LIVE, version=release.version, changed_at=release.created_at)
         await (await self._sender.send(self._topic[ALIASES], f"{self._name}/{LIVE}".encode(), encode(alias)))
         self._registry.alias(alias)
+        self._metrics.releases().inc()
         crash_point("release.after_alias")
         aliased = self._registry.aliased_versions(self._name)
         for version in self._registry.kept_versions(self._name)[:-RELEASES_KEPT]:
@@ -196,20 +251,52 @@ class Learner:
     async def keep_time(self) -> None:
         """Journal what is due."""
         async with self._turn:
-            if self._owned is not None and self._owned.held.due:
-                await self._settle(self._owned)
+            if self._owned is not None:
+                self._books.strike(self._balances, time.monotonic())
+                if self._owned.held.due:
+                    await self._settle(self._owned)
 
     async def let_go(self) -> None:
         """Make the training durable and acknowledge it: its partition may go to another worker."""
         self._revoking = True
-        async with self._turn:
-            if self._owned is not None:
-                await self._settle(self._owned)
+        try:
+            async with self._turn:
+                if self._owned is not None:
+                    crash_point("revoke.before_settle")
+                    await self._settle(self._owned)
+                    crash_point("revoke.after_settle")
+        finally:
+            # Where that takes too long too: a training that comes back is made of the journal, as anybody's.
             self._owned = None
+            self._metrics.forget_partitions()
 
     def go_on(self) -> None:
         """Take chunks again, after a rebalance."""
         self._revoking = False
+
+    @property
+    def waits_for(self) -> str:
+        """What this waits for that is no fault of its own: nothing."""
+        return ""
+
+    def positions(self) -> dict[TP, int]:
+        """Return the partition of the model's examples, if it is this worker's, and up to where it is handled."""
+        at = self._owned.next_offset if self._owned else -1
+        return {tp: at for tp in self._app.consumer.assignment() if tp == self._home}
+
+    def _balances(self) -> list[Balance]:
+        owned, home = self._owned, self._home
+        if owned is None or home is None:
+            return []
+        learned_through = owned.training.learned_through
+        if learned_through.event_time:
+            self._metrics.learned_age().set(time.time() - learned_through.event_time / 1000)
+        self._metrics.version().set(self._engine.version(self._name))
+        self._metrics.epoch(home.partition).set(owned.held.epoch)
+        total(self._metrics.rewinds(home.partition), self._app.consumer.rewinds[home])
+        in_flight = self._app.consumer.in_flight(home)
+        came = owned.intake.through - owned.since + in_flight
+        return [Balance(EXAMPLES_LAW, home.partition, came, asdict(owned.counts) | {"in_flight": in_flight})]
 
     async def _where(self) -> TP:
         if self._home is None:
@@ -223,7 +310,11 @@ class Learner:
         return self._owned or await self._take_over()
 
     async def _settle(self, owned: Owned) -> None:
-        await owned.held.settle(owned, self._app.consumer)
+        with self._metrics.settle().time():
+            written_bytes = await owned.held.settle(owned, self._app.consumer)
+        if written_bytes:
+            self._metrics.journal_entries().inc()
+            self._metrics.journal_bytes().inc(written_bytes)
 
     async def _take_over(self) -> Owned:
         home = await self._where()
@@ -232,7 +323,8 @@ class Learner:
         entries = await journal.take_over()
         training = Training.restore(self._model, entries[-1].body) if entries else Training(self._model)
         next_offset = await resumed_at(self._app, home, entries[-1].next_offset if entries else -1, key)
-        owned = self._owned = Owned(training, Held(journal), next_offset)
+        crash_point("takeover.after_restore")
+        owned = self._owned = Owned(training, Held(journal), Intake(next_offset), next_offset)
         log.info(
             "training_taken model=%s next_offset=%d examples=%d epoch=%d",
             self._name,

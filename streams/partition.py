@@ -60,7 +60,7 @@ class Taken:
 
 @dataclass(slots=True)
 class Counts:
-    """How many records of a partition came to what; each record is counted once."""
+    """How many records of a partition came to what; each record is counted once, see `streams/law.py`."""
 
     scored: int = 0
     not_applicable: int = 0
@@ -69,16 +69,34 @@ class Counts:
     ticks: int = 0
     late: int = 0  # of the scored ones: no label will be known for them
     misplaced: int = 0  # of all: the record's key is not its event's identity
+    gaps: int = 0  # offsets that hold no record, those before the first one read among them
 
     @classmethod
     def sum(cls, parts: Iterable[Counts]) -> Counts:
         """Return the counts of several partitions together.
 
         >>> Counts.sum([Counts(scored=1), Counts(scored=2, late=1)])
-        Counts(scored=3, not_applicable=0, duplicate=0, dead=0, ticks=0, late=1, misplaced=0)
+        Counts(scored=3, not_applicable=0, duplicate=0, dead=0, ticks=0, late=1, misplaced=0, gaps=0)
         """
         rows = [[getattr(part, name) for name in cls.__dataclass_fields__] for part in parts]
         return cls(*(sum(column) for column in zip(*rows, strict=True)))
+
+    @property
+    def parts(self) -> dict[str, int]:
+        """What each offset that was read came to, in parts that do not overlap.
+
+        >>> sum(Counts(scored=3, late=1, dead=2, misplaced=4, gaps=1).parts.values())
+        6
+        """
+        return {
+            "scored": self.scored - self.late,
+            "late": self.late,
+            "not_applicable": self.not_applicable,
+            "duplicate": self.duplicate,
+            "dead": self.dead,
+            "ticks": self.ticks,
+            "gaps": self.gaps,
+        }
 
     def __str__(self) -> str:
         return " ".join(f"{name}={getattr(self, name)}" for name in self.__dataclass_fields__)
@@ -213,6 +231,11 @@ class Partition:
         self._changes = Changes(self.next_offset)
         self._snapshot = None if snapshot.done else snapshot
         return Change(body, begins=begins, ends=snapshot.done)
+
+    @property
+    def snapshot_progress(self) -> float:
+        """How much of the snapshot under way is in journal entries, from 0 to 1; 1 where none is under way."""
+        return 1.0 if self._snapshot is None else self._snapshot.progress
 
     def snapshot(self) -> bytes:
         """Return the whole state as one body, from which `restore` makes an equal one."""

@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-import time
-from typing import Final
 
 from aiokafka import ConsumerRecord
 
-from schemas.errors import ReleaseRefused
 from schemas.records import Alias, Release, decode
 from scoring.engine import Engine
+from scoring.loader import Loader
 from scoring.registry import Registry
 from scoring.session import Session
+from streams.crash_points import crash_point
 from streams.follow import Follower
 from streams.topics import ALIASES, RELEASES, Cluster
-
-log = logging.getLogger(__name__)
-
-_Attempt = tuple[int, str]
-_NONE: Final[_Attempt] = (-1, "")
 
 
 class Releases:
@@ -35,17 +28,17 @@ class Releases:
         engine: given the sessions.
 
     Attributes:
+        loader: what loads them.
         caught_up: set once the registry knows everything that was in the topics at the start, and what was live then
             is loaded, or was refused.
     """
 
     def __init__(self, cluster: Cluster, registry: Registry, engine: Engine) -> None:
         self._registry = registry
-        self._engine = engine
+        self.loader = Loader(registry, engine, _loaded)
         self._aliases_topic = cluster.topic(ALIASES)
         topics = [cluster.topic(RELEASES), self._aliases_topic]
         self._follower = Follower(cluster.bootstrap, topics, self.take)
-        self._tried: dict[str, _Attempt] = {}
         self._task: asyncio.Task[None] | None = None
         self.caught_up = asyncio.Event()
 
@@ -79,36 +72,14 @@ class Releases:
         while True:
             self._registry.changed.clear()
             for model in self._registry.models():
-                await self._load(model)
+                if await self.loader.load(model):
+                    crash_point("swap.after_swap")
             self.caught_up.set()
             await self._registry.changed.wait()
 
-    async def _load(self, model: str) -> None:
-        release = self._registry.live(model)
-        if release is None:  # the alias came first; the release will wake us
-            return
-        attempt = (release.version, release.sha256)
-        if self._tried.get(model, _NONE) == attempt:
-            return
-        self._tried[model] = attempt
-        try:
-            session = await asyncio.to_thread(Session, release)
-        except ReleaseRefused as refused:
-            log.warning(
-                "release_refused model=%s version=%d live=%d check=%s: %s",
-                model,
-                release.version,
-                self._engine.version(model),
-                refused.check,
-                refused.reason,
-            )
-            return
-        swap = self._engine.swap(session, time.time_ns() // 1_000_000)
-        log.info(
-            "release_swapped model=%s old=%d new=%d load_ms=%.1f learned_through=%d",
-            model,
-            swap.old,
-            swap.new,
-            swap.load_ms,
-            session.learned_through.offset,
-        )
+
+async def _loaded(release: Release) -> Session:
+    crash_point("swap.before_load")
+    session = await asyncio.to_thread(Session, release)
+    crash_point("swap.after_load")
+    return session

@@ -22,10 +22,13 @@ from schemas.records import Example, LearnedThrough, Score, Source, VisitorProfi
 from schemas.tick import tick_headers, tick_value
 from scoring.engine import Engine
 from scoring.session import Session
+from streams.books import Books
 from streams.crash_points import crash_point
 from streams.dead_letters import dead_letter_headers
 from streams.held import Held, resumed_at
 from streams.journal import Journal, bodies
+from streams.law import EVENTS_LAW, LABELS_LAW, PENDINGS_LAW, Balance, Intake
+from streams.metrics import total
 from streams.partition import Counts, Partition, Taken
 from streams.sender import Record, Sender
 from streams.topics import DEAD_LETTERS, EVENTS, EXAMPLES, JOURNAL_SCORER, PROFILES, SCORES, Cluster
@@ -43,6 +46,7 @@ class Owned:
 
     state: Partition
     held: Held
+    intake: Intake
     busy_at_s: float
     misplaced_told: bool = False
 
@@ -57,10 +61,11 @@ class Scorer:
         sender: writes everything this worker writes.
         cluster: where the topics are.
         secret: seals the journal.
+        books: its metrics and laws.
     """
 
     def __init__(  # noqa: PLR0917
-        self, app: ChunkApp, model: Model, engine: Engine, sender: Sender, cluster: Cluster, secret: bytes
+        self, app: ChunkApp, model: Model, engine: Engine, sender: Sender, cluster: Cluster, secret: bytes, books: Books
     ) -> None:
         self._app = app
         self._model = model
@@ -69,6 +74,8 @@ class Scorer:
         self._sender = sender
         self._cluster = cluster
         self._secret = secret
+        self._books = books
+        self._metrics = books.metrics
         self._topic = {name: cluster.topic(name) for name in (DEAD_LETTERS, EVENTS, EXAMPLES, PROFILES, SCORES)}
         self._examples_partition = -1
         self._owned: dict[TP, Owned] = {}
@@ -90,12 +97,14 @@ class Scorer:
             session = self._engine.session(self._name)  # one version for the whole chunk
 
             # 1. Decide: who, when, what, x. 2. Score. 3. Send. 4. Hold the acknowledgement until all of it is durable.
-            taken = owned.state.take(message.value)
-            crash_point("scorer.after_decision")
-            self._score(taken, session)
-            crash_point("scorer.after_score")
-            await self._send(message.tp.partition, owned, taken, session)
-            crash_point("scorer.after_send")
+            with self._metrics.chunk().time():
+                owned.state.counts.gaps += owned.intake.add(message)
+                taken = owned.state.take(message.value)
+                crash_point("scorer.after_decision")
+                self._score(taken, session)
+                crash_point("scorer.after_score")
+                await self._send(message.tp.partition, owned, taken, session)
+                crash_point("scorer.after_send")
             owned.held.hold(message)
             owned.busy_at_s = time.monotonic()
             if owned.held.due:
@@ -110,6 +119,7 @@ class Scorer:
     async def _send(self, partition: int, owned: Owned, taken: Taken, session: Session) -> None:
         for record, poison in taken.dead:
             headers = dead_letter_headers(record, poison)
+            self._metrics.dead_letters(poison.stage).inc()
             owned.held.sent.append(
                 await self._sender.send(
                     self._topic[DEAD_LETTERS], record.key, record.value, partition=partition, headers=headers
@@ -196,6 +206,7 @@ class Scorer:
                 if tp.topic == self._topic[EVENTS] and tp not in self._owned:
                     await self._take_over(tp)
             now_s = time.monotonic()
+            self._books.strike(self._balances, now_s)
             self._tell_progress(now_s)
             for tp, owned in self._owned.items():
                 if owned.held.due:
@@ -222,18 +233,64 @@ class Scorer:
     async def let_go(self) -> None:
         """Make everything durable and acknowledge it: the partitions may go to another worker."""
         self._revoking = True
-        async with self._turn:
-            for tp, owned in self._owned.items():
-                await self._settle(owned)
-                log.info("partition_let_go model=%s partition=%d %s", self._name, tp.partition, owned.state.counts)
-            self._owned.clear()
+        try:
+            async with self._turn:
+                for tp, owned in self._owned.items():
+                    crash_point("revoke.before_settle")
+                    await self._settle(owned)
+                    crash_point("revoke.after_settle")
+                    log.info("partition_let_go model=%s partition=%d %s", self._name, tp.partition, owned.state.counts)
+        finally:
+            # Where that takes too long too: a partition that comes back has its state from the journal, as anybody's.
+            self._owned = {}
+            self._metrics.forget_partitions()
 
     def go_on(self) -> None:
         """Take chunks again, after a rebalance."""
         self._revoking = False
 
+    @property
+    def waits_for(self) -> str:
+        """What this waits for that is no fault of its own; empty, nothing."""
+        if self._engine.version(self._name) >= 0:
+            return ""
+        return f"the first release of {self._name}; is `freshet worker learner` running?"
+
+    def positions(self) -> dict[TP, int]:
+        """Return the partitions of `events` that are this worker's, and up to where each is handled."""
+        mine = [tp for tp in self._app.consumer.assignment() if tp.topic == self._topic[EVENTS]]
+        return {tp: self._owned[tp].state.next_offset if tp in self._owned else -1 for tp in mine}
+
+    def _balances(self) -> list[Balance]:
+        balances: list[Balance] = []
+        for tp, owned in self._owned.items():
+            partition, state = tp.partition, owned.state
+            counts, join = state.counts, state.join
+            in_flight = self._app.consumer.in_flight(tp)
+            opened = {
+                "positive": join.positive,
+                "negative": join.negative,
+                "open": sum(1 for _ in join.pendings),  # counted, where `join.waiting` is what should be
+            }
+            balances += [
+                Balance(
+                    EVENTS_LAW, partition, owned.intake.through + in_flight, counts.parts | {"in_flight": in_flight}
+                ),
+                Balance(PENDINGS_LAW, partition, counts.parts["scored"], opened),
+                Balance(LABELS_LAW, partition, join.positive + join.negative, {"sent": state.seq}),
+            ]
+            total(self._metrics.misplaced(partition), counts.misplaced)
+            total(self._metrics.rewinds(partition), self._app.consumer.rewinds[tp])
+            self._metrics.epoch(partition).set(owned.held.epoch)
+            self._metrics.snapshot(partition).set(state.snapshot_progress)
+        return balances
+
     async def _settle(self, owned: Owned) -> None:
-        await owned.held.settle(owned.state, self._app.consumer)
+        with self._metrics.settle().time():
+            written_bytes = await owned.held.settle(owned.state, self._app.consumer)
+        if written_bytes:
+            self._metrics.journal_entries().inc()
+            self._metrics.journal_bytes().inc(written_bytes)
 
     async def _take_over(self, tp: TP) -> Owned:
         if self._examples_partition < 0:
@@ -244,7 +301,8 @@ class Scorer:
         reader = self._model.reader
         state = Partition.restore(reader, bodies(entries)) if entries else Partition(reader)
         state.next_offset = await resumed_at(self._app, tp, state.next_offset, key)
-        owned = self._owned[tp] = Owned(state, Held(journal), busy_at_s=time.monotonic())
+        crash_point("takeover.after_restore")
+        owned = self._owned[tp] = Owned(state, Held(journal), Intake(state.next_offset), busy_at_s=time.monotonic())
         log.info(
             "partition_taken model=%s partition=%d next_offset=%d visitors=%d pendings=%d epoch=%d %s",
             self._name,

@@ -24,7 +24,7 @@ def state_key() -> bytes:
     Raises:
         StateUnreadable: the variable's value is too short to be a secret, or the file cannot be read or made.
     """
-    if named := os.environ.get(VARIABLE, ""):
+    if named := os.environ.get("FRESHET_STATE_KEY", ""):
         if len(named) < SHORTEST:
             raise StateUnreadable(f"${VARIABLE} has fewer than {SHORTEST} characters; take `openssl rand -hex 32`")
         return hashlib.sha256(named.encode()).digest()

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import socket
 import sys
 import time
 from collections import deque
@@ -266,8 +267,16 @@ async def guarded(work: Coroutine[Any, Any, T], *watches: Coroutine[Any, Any, No
             await _cancel(each)
 
 
-def pipeline(model_file: Path, cluster: Cluster, edge_ports: Sequence[int]) -> list[Child]:
+def pipeline(
+    model_file: Path, cluster: Cluster, edge_ports: Sequence[int], worker_ports: Mapping[str, int] | None = None
+) -> list[Child]:
     """Return the processes that serve and train a model: scorer, learner and an edge on each port.
+
+    Args:
+        model_file: the model.
+        cluster: where the topics are.
+        edge_ports: one edge on each.
+        worker_ports: where a worker tells how it gets on, by role.
 
     >>> [child.name for child in pipeline(Path("model.py"), Cluster("127.0.0.1:9092"), [8080, 8081])]
     ['scorer', 'learner', 'edge-8080', 'edge-8081']
@@ -276,9 +285,14 @@ def pipeline(model_file: Path, cluster: Cluster, edge_ports: Sequence[int]) -> l
     freshet = (sys.executable, "-P", "-m", "streams.cli")
     env = {"KAFKA_BOOTSTRAP": cluster.bootstrap, "FRESHET_TOPIC_PREFIX": cluster.prefix}
     model = ("--model", str(model_file))
+    served = {role: ("--port", str(port)) for role, port in (worker_ports or {}).items()}
+    # The same through restarts: a worker that is started again has its partitions at once.
+    instance = f"{socket.gethostname()}-{os.getpid()}"
     return [
-        Child("scorer", (*freshet, "worker", "scorer", *model), env),
-        Child("learner", (*freshet, "worker", "learner", *model), env),
+        *(
+            Child(role, (*freshet, "worker", role, *model, *served.get(role, ()), "--instance", instance), env)
+            for role in ("scorer", "learner")
+        ),
         *(Child(f"edge-{port}", (*freshet, "edge", "--port", str(port)), env) for port in edge_ports),
     ]
 

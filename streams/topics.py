@@ -25,6 +25,7 @@ PROFILES: Final = "profiles"
 JOURNAL_SCORER: Final = "journal.scorer"
 JOURNAL_LEARNER: Final = "journal.learner"
 DEAD_LETTERS: Final = "dead-letters"
+QUARANTINE: Final = "quarantine"
 
 MIB: Final = 1024 * 1024
 _DAY_MS: Final = 86_400_000
@@ -60,6 +61,7 @@ TABLE: Final = (
     Topic(EXAMPLES, "model", 0, MIB, "example.avsc, as JSON", "scorer", {}),
     Topic(RELEASES, "model/version", 1, MIB, "release.avsc", "learner", _COMPACTED),
     Topic(ALIASES, "model/alias", 1, MIB, "alias.avsc", "learner", _COMPACTED),
+    Topic(QUARANTINE, "model", 1, MIB, "quarantine.avsc", "learner", {}),
     Topic(PROFILES, "model/visitor", 0, MIB, "visitor_profile.avsc", "scorer", _COMPACTED),
     Topic(JOURNAL_SCORER, "model/partition", 0, 16 * MIB, "internal", "scorer", _COMPACTED),
     Topic(JOURNAL_LEARNER, "model", 0, 16 * MIB, "internal", "learner", _COMPACTED),
@@ -85,6 +87,15 @@ class Cluster:
         return self.prefix + name
 
 
+def group_of(cluster: Cluster, role: str, model: str) -> str:
+    """Return the consumer group of a model's workers of a role.
+
+    >>> group_of(Cluster("127.0.0.1:9092", prefix="shop."), "scorer", "clicks")
+    'shop.freshet-scorer-clicks'
+    """
+    return f"{cluster.prefix}freshet-{role}-{model}"
+
+
 async def create_topics(cluster: Cluster, partitions: int = PARTITIONS) -> list[str]:
     """Create the topics that are missing and wait until the broker lists them; return the created ones' names.
 
@@ -102,6 +113,21 @@ async def create_topics(cluster: Cluster, partitions: int = PARTITIONS) -> list[
         return [cluster.topic(topic.name) for topic in missing]
     except KafkaError as error:
         raise BrokerError(f"the broker at {cluster.bootstrap} did not create the topics: {error!r}") from None
+    finally:
+        await admin.close()
+
+
+async def cluster_id(cluster: Cluster) -> str:
+    """Return the name that the brokers have as a whole: another one's topics may have the same names.
+
+    Raises:
+        BrokerError: no broker answers.
+    """
+    admin = await _admin(cluster.bootstrap)
+    try:
+        return str((await admin.describe_cluster())["cluster_id"])
+    except KafkaError as error:
+        raise BrokerError(f"the broker at {cluster.bootstrap} does not say who it is: {error!r}") from None
     finally:
         await admin.close()
 

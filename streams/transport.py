@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final
 
 import faust
-from aiokafka import ConsumerRecord
+from aiokafka import ConsumerRecord, TopicPartition
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from faust.types.tuples import ConsumerMessage
@@ -68,6 +68,16 @@ class ChunkConsumer(driver.Consumer):
     def rewind(self, tp: TP, offset: int) -> None:
         """Have a partition read again from `offset` on; what was delivered of it is not current any more."""
         self._rewind_to[tp] = offset
+
+    def in_flight(self, tp: TP) -> int:
+        """Return how many records of a partition were fetched and not handled yet."""
+        return sum(len(chunk.value) for chunk in self._delivered[tp] if chunk.value is not None and not chunk.acked)
+
+    def drained(self, tp: TP, end: int) -> bool:
+        """Return whether all up to `end` was fetched and handled, offsets that hold no record among it."""
+        assigned = self._thread._ensure_consumer()._subscription.subscription.assignment
+        state = assigned and assigned.state_value(TopicPartition(tp.topic, tp.partition))
+        return bool(state and (state._position or 0) >= end) and self.in_flight(tp) == 0
 
     async def bounds(self, tp: TP) -> tuple[int | None, int]:
         """Return the offset that the group has committed of a partition, None before the first, and the earliest."""

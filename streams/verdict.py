@@ -32,13 +32,18 @@ def final(work: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]
         except asyncio.CancelledError:
             raise
         except FreshetError as error:
-            print(f"freshet: {error}", file=sys.stderr)  # noqa: T201  # as the command line says it
-            _end(error.exit_code)
+            end(error)
         except Exception:
             log.exception("worker_failed: the process ends; what it had not made durable will be read again")
             _end(os.EX_SOFTWARE)
 
     return until_it_fails
+
+
+def end(error: FreshetError) -> NoReturn:
+    """End the process at once with a situation's plain line and exit code; from any thread."""
+    print(f"freshet: {error}", file=sys.stderr)  # noqa: T201  # as the command line says it
+    _end(error.exit_code)
 
 
 def _end(code: int) -> NoReturn:

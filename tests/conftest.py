@@ -9,7 +9,6 @@ import pytest
 
 from streams.broker import EmbeddedBroker
 
-
 # Of the tests' own, so that nothing is written into the home of whoever runs them.
 os.environ.setdefault("FRESHET_STATE_KEY", "the key that seals the state of tests")
 

@@ -96,11 +96,12 @@ def test_published_ports_are_on_loopback() -> None:
     assert all(port.startswith("127.0.0.1:") for port in published)
 
 
-def test_edge_port_is_the_published_one() -> None:
-    """The edge listens on the port that is published, on an address that Docker can reach."""
-    command = SERVICES["edge"]["command"]
+@pytest.mark.parametrize("service", ["scorer", "learner", "edge"])
+def test_port_is_the_published_one(service: str) -> None:
+    """Edge and workers listen on the port that is published, on an address that Docker can reach."""
+    command = SERVICES[service]["command"]
 
-    assert SERVICES["edge"]["ports"][0].rpartition(":")[2] == command[command.index("--port") + 1]
+    assert SERVICES[service]["ports"][0].rpartition(":")[2] == command[command.index("--port") + 1]
     assert command[command.index("--host") + 1] == "0.0.0.0"
 
 

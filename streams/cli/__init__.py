@@ -16,6 +16,7 @@ COMMANDS = {
     "up": "Run a model file: broker, topics, scorer, learner and edge, restarted when they die.",
     "check": "Load a model file and print what it says; needs no broker.",
     "worker": "Run one worker process: the scorer or the learner.",
+    "status": "How far every model has come, from Kafka alone; whether the books add up.",
     "edge": "Run one edge: an event in over HTTP, a score out.",
     "broker": "The embedded Kafka broker: up, down, status, prefetch, wipe.",
     "topics": "List the topics, or create those that are missing.",

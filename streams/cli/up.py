@@ -13,6 +13,7 @@ import click
 from learners.model import load_model
 from scoring.server import listen
 from streams.broker import default_data_dir
+from streams.broker.ports import free_ports
 from streams.broker_keeper import BrokerKeeper
 from streams.supervisor import StopSignals, Supervisor, guarded, pipeline
 from streams.topics import Cluster, create_topics
@@ -22,7 +23,12 @@ from streams.topics import Cluster, create_topics
 @click.argument("model_file", type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--port", type=click.IntRange(1, 65535), default=8080, show_default=True, help="Of the first edge.")
 @click.option("--edges", type=click.IntRange(1, 64), default=1, show_default=True, help="How many, on rising ports.")
-def command(model_file: Path, port: int, edges: int) -> None:
+@click.option(
+    "--worker-port",
+    type=click.IntRange(1, 65534),
+    help="Of the scorer's /metrics, /live and /ready; the learner has the next. [free ones]",
+)
+def command(model_file: Path, port: int, edges: int, worker_port: int | None) -> None:
     """Run a model file: broker, topics, scorer, learner and edge, restarted when they die.
 
     \b
@@ -34,13 +40,16 @@ def command(model_file: Path, port: int, edges: int) -> None:
     second one does not wait. The exit code is 0 if all of them ended cleanly when they were asked to.
     """
     load_model(model_file)  # a mistake in it is told here, once, and not by every worker that cannot start
-    for each in range(port, port + edges):  # so is a port that is taken
+    ports = list(range(port, port + edges))
+    # Drawn once: a worker that is started again is found where it was.
+    scorer, learner = free_ports(2) if worker_port is None else (worker_port, worker_port + 1)
+    for each in (*ports, scorer, learner):  # so is a port that is taken
         listen("127.0.0.1", each).close()
-    sys.exit(asyncio.run(_until_stopped(model_file, list(range(port, port + edges)))))
+    sys.exit(asyncio.run(_until_stopped(model_file, ports, {"scorer": scorer, "learner": learner})))
 
 
-async def _until_stopped(model_file: Path, ports: list[int]) -> int:
-    work = asyncio.create_task(_keep_up(model_file, ports))
+async def _until_stopped(model_file: Path, ports: list[int], worker_ports: dict[str, int]) -> int:
+    work = asyncio.create_task(_keep_up(model_file, ports, worker_ports))
     with StopSignals(work.cancel):
         try:
             return await work
@@ -48,15 +57,17 @@ async def _until_stopped(model_file: Path, ports: list[int]) -> int:
             return 0
 
 
-async def _keep_up(model_file: Path, ports: list[int]) -> int:
+async def _keep_up(model_file: Path, ports: list[int], worker_ports: dict[str, int]) -> int:
     """Run until cancelled; return the exit code."""
     async with BrokerKeeper(default_data_dir(), _say) as broker:
         cluster = Cluster(broker.bootstrap, os.environ.get("FRESHET_TOPIC_PREFIX", ""))
         for topic in await create_topics(cluster):
             _say(f"topics: created {topic}")
-        supervisor = Supervisor(pipeline(model_file, cluster, ports), on_line=_show)
+        supervisor = Supervisor(pipeline(model_file, cluster, ports, worker_ports), on_line=_show)
         with contextlib.suppress(asyncio.CancelledError):  # that is how it is asked to stop
             async with supervisor:
+                for role, port in worker_ports.items():
+                    _say(f"{role}: GET http://127.0.0.1:{port}/metrics, /live and /ready")
                 for port in ports:
                     _say(f"edge: POST http://127.0.0.1:{port}/v1/events once it has its first release")
                 await guarded(_for_ever(), supervisor.watch(), broker.watch())

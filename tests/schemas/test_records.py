@@ -20,6 +20,7 @@ from schemas.records import (
     Example,
     LearnedThrough,
     ParityOf,
+    Quarantine,
     Release,
     Score,
     Source,
@@ -55,6 +56,10 @@ KINDS = {
         metrics=st.dictionaries(TEXTS, DOUBLES), parity=st.builds(ParityOf, rows=INTS, max_abs_diff=DOUBLES),
     ),
     Alias: st.builds(Alias, model=TEXTS, alias=TEXTS, version=LONGS, changed_at=LONGS),
+    Quarantine: st.builds(
+        Quarantine,
+        id=TEXTS, model=TEXTS, start=LONGS, stop=LONGS, examples=LONGS, reason=TEXTS, afresh=st.booleans(),
+    ),
     VisitorProfile: st.builds(
         VisitorProfile,
         model=TEXTS, visitor=TEXTS, seen=LONGS, times=st.lists(st.lists(LONGS)), last=st.lists(st.lists(LONGS)),
@@ -146,7 +151,7 @@ def test_another_record_is_not_taken_for_this_one() -> None:
 
 def test_every_topic_with_records_is_known() -> None:
     """What the command line can show as JSON."""
-    assert {"scores", "examples", "releases", "aliases", "profiles"} == set(ON_TOPIC)
+    assert {"scores", "examples", "releases", "aliases", "quarantine", "profiles"} == set(ON_TOPIC)
     assert set(ON_TOPIC.values()) <= set(KINDS)
 
 

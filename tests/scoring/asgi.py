@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from scoring.door import Door
+from scoring.application import Application
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Reply:
 
 
 def call(
-    door: Door,
+    door: Application,
     method: str,
     path: str,
     body: bytes | Iterable[bytes] = b"",

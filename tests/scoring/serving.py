@@ -10,14 +10,14 @@ import threading
 from types import TracebackType
 from typing import Any, Self
 
-from scoring.door import Door
+from scoring.application import Application
 from scoring.server import Server, listen
 
 
 class Serving:
     """A door behind a real socket while the `with` block runs."""
 
-    def __init__(self, door: Door) -> None:
+    def __init__(self, door: Application) -> None:
         listener = listen("127.0.0.1", 0)
         self.port: int = listener.getsockname()[1]
         self.server = Server(door, listener)

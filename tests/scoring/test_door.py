@@ -19,7 +19,8 @@ from schemas.features import LONGEST, Spec, category, number
 from schemas.profile import Profile
 from schemas.reader import Reader
 from schemas.records import Alias, VisitorProfile, encode
-from scoring.door import LARGEST_BODY_BYTES, Door
+from scoring.body import LARGEST_BODY_BYTES
+from scoring.door import Door
 from scoring.engine import Engine
 from scoring.profiles import Profiles
 from scoring.registry import Registry
@@ -386,6 +387,10 @@ def test_a_bomb_costs_nothing(edge: Edge, bomb: bytes) -> None:
         ("DELETE", "/v2/health/ready", "GET, HEAD"),
         ("POST", "/v2/models/m", "GET, HEAD"),
         ("POST", "/v2/models/m/ready", "GET, HEAD"),
+        ("POST", "/v2/models/m/versions/3", "GET, HEAD"),
+        ("GET", "/v2/models/m/infer", "POST"),
+        ("PUT", "/v2/models/m/versions/3/infer", "POST"),
+        ("POST", "/v2", "GET, HEAD"),
     ],
 )
 def test_a_wrong_method_is_told_the_right_one(edge: Edge, method: str, path: str, allowed: str) -> None:
@@ -396,7 +401,7 @@ def test_a_wrong_method_is_told_the_right_one(edge: Edge, method: str, path: str
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "", "/v1", "/v1/events/", "/v1/event", "/v2/models/m/versions/3", "/v2/models/m/readyy", "/../etc"]
+    "path", ["/", "", "/v1", "/v1/events/", "/v1/event", "/v2/models/m/versions", "/v2/models/m/readyy", "/../etc"]
 )
 def test_an_unknown_path_is_told_the_known_ones(edge: Edge, path: str) -> None:
     """404, and where to go instead."""
@@ -444,7 +449,10 @@ def test_a_model_tells_what_it_reads_and_which_version_is_live(edge: Edge) -> No
         {"name": "numbers", "datatype": "FP64", "shape": [-1, 4]},
         {"name": "categories", "datatype": "BYTES", "shape": [-1, 1]},
     ]
-    assert described["outputs"] == [{"name": "probabilities", "datatype": "FP64", "shape": [-1, 2]}]
+    assert described["outputs"] == [
+        {"name": "probabilities", "datatype": "FP64", "shape": [-1, 2]},
+        {"name": "score", "datatype": "FP64", "shape": [-1]},
+    ]
     assert (described["version"], described["learnedThrough"]) == (3, {"offset": 30, "eventTime": 3000})
     assert Spec.from_json(dumps(described["spec"])) == SPEC
     assert described["profiles"] == {"visitors": 1, "asOf": 77}

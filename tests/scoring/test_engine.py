@@ -10,7 +10,7 @@ import weakref
 import pytest
 
 from schemas.errors import NoModel
-from scoring.engine import SWAPS_REMEMBERED, Engine
+from scoring.engine import SWAPS_REMEMBERED, VERSIONS_RESIDENT, Engine
 from scoring.session import Session
 from tests.scoring.artifacts import constant_p, release
 
@@ -41,19 +41,83 @@ def test_a_swap_says_what_was_and_what_is() -> None:
 
 
 def test_an_old_session_lives_until_its_last_caller_lets_go() -> None:
-    """Whoever took it before the swap is answered by it; then nothing keeps it."""
+    """Whoever took it before the swaps is answered by it; when it is resident no longer, nothing else keeps it."""
     engine = Engine()
     engine.swap(Session(release(1)), now_ms=0)
     held = engine.session("m")
     gone = weakref.ref(held)
 
-    engine.swap(Session(release(2)), now_ms=0)
+    for version in range(2, 2 + VERSIONS_RESIDENT):
+        engine.swap(Session(release(version)), now_ms=0)
 
     assert held.score([ROW]) == [constant_p(1)]
-    assert engine.session("m").score([ROW]) == [constant_p(2)]
+    assert engine.session("m").score([ROW]) == [constant_p(1 + VERSIONS_RESIDENT)]
     del held
     gc.collect()
     assert gone() is None
+
+
+def test_the_last_three_versions_that_were_live_stay() -> None:
+    """In the order in which they were live last, whatever their numbers: going back and forth keeps both."""
+    engine = Engine()
+    sessions = {version: Session(release(version)) for version in range(5)}
+
+    resident = []
+    for version in (0, 1, 2, 0, 3, 4):
+        engine.swap(sessions[version], now_ms=0)
+        resident.append(engine.versions("m"))
+
+    assert resident == [[0], [0, 1], [0, 1, 2], [0, 1, 2], [0, 2, 3], [0, 3, 4]]
+    assert engine.resident("m", 3) is sessions[3]
+    assert (engine.resident("m", 1), engine.resident("other", 3)) == (None, None)
+
+
+def test_going_back_to_a_resident_version_took_no_load() -> None:
+    """The swap says 0 ms; loading the same version anew is a load."""
+    engine = Engine()
+    first = Session(release(1))
+
+    swaps = [engine.swap(session, now_ms=0) for session in (first, Session(release(2)), first, Session(release(1)))]
+
+    assert [swap.load_ms > 0 for swap in swaps] == [True, True, False, True]
+
+
+def test_unloading_takes_all_versions_and_waits_anew() -> None:
+    """Who holds a session is still answered; who asks is told that there is none; other models stay."""
+
+    async def scene() -> bool:
+        await asyncio.wait_for(engine.ready("m"), 1)
+        engine.unload("m")
+        waiting = asyncio.create_task(engine.ready("m"))
+        await asyncio.sleep(0)
+        done = waiting.done()
+        waiting.cancel()
+        return done
+
+    engine = Engine()
+    for version in (1, 2):
+        engine.swap(Session(release(version)), now_ms=0)
+    held = engine.session("m")
+
+    ready_afterwards = asyncio.run(scene())
+
+    assert not ready_afterwards
+    assert (engine.versions("m"), engine.models(), engine.resident("m", 2)) == ([], [], None)
+    assert held.score([ROW]) == [constant_p(2)]
+
+
+def test_who_waits_while_a_model_is_unloaded_waits_on() -> None:
+    """And hears of its next session."""
+
+    async def scene() -> None:
+        engine = Engine()
+        waiting = asyncio.create_task(engine.ready("m"))
+        await asyncio.sleep(0)
+        engine.unload("m")
+        engine.swap(Session(release(1)), now_ms=0)
+        await asyncio.wait_for(waiting, 1)
+
+    asyncio.run(scene())
 
 
 def test_waiting_for_a_model_ends_with_its_first_session() -> None:

@@ -272,16 +272,27 @@ def test_an_example_altered_is_named(run: Run, field: str) -> None:
 
 
 def test_a_repeat_that_differs_is_named(run: Run) -> None:
-    """The same number with another score: one of the two is not what was scored."""
+    """The same number, closed at another moment: a log has one order only."""
+    example, told = with_a_repeat(run, closed_at=1)
+
+    assert {"altered"} == set(told.wrong)
+    assert (f"{EXAMPLES} {example.event}",) == told.altered.first
+
+
+def test_a_repeat_that_another_version_has_scored_is_no_offence(run: Run) -> None:
+    """Its event was scored after the last journal entry, and so scored again after a crash."""
+    _, told = with_a_repeat(run, version=99, score=0.25)
+
+    assert told.ok, told.as_json()
+
+
+def with_a_repeat(run: Run, **changed: Any) -> tuple[Example, Verdict]:
     log = run.tampered()
     records, at = place_of(log, EXAMPLES, any_record)
     example = decode(Example, records[at].value)
-    other = msgspec.structs.replace(example, score=math.nextafter(example.score, 1.0))
-    records.append(replace(records[-1], value=encode(other)))
-    verdict = run.verdict(log)
-
-    assert {"altered"} == set(verdict.wrong)
-    assert (f"{EXAMPLES} {example.event}",) == verdict.altered.first
+    other = msgspec.structs.replace(example, **changed)
+    records.append(replace(records[-1], offset=records[-1].offset + 1, value=encode(other)))
+    return example, run.verdict(log)
 
 
 def test_a_weight_changed_in_the_last_bit_is_seen(run: Run) -> None:

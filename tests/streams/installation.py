@@ -39,13 +39,14 @@ class Installation:
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         asyncio.run(create_topics(self.cluster, partitions))
 
-    def start(self, role: str) -> None:
+    def start(self, role: str, **environment: str) -> None:
         """Start a worker, as a user would."""
         argv = [sys.executable, "-m", "streams.cli", "worker", role, "--model", str(self.model_path)]
         env = os.environ | {
             "KAFKA_BOOTSTRAP": self.cluster.bootstrap,
             "FRESHET_TOPIC_PREFIX": self.cluster.prefix,
             "PYTHONPATH": str(ROOT),
+            **environment,
         }
         with (self.logs / f"{role}.log").open("ab") as log:
             self._processes[role] = subprocess.Popen(argv, env=env, stdout=log, stderr=log)
@@ -64,6 +65,11 @@ class Installation:
         """Return the exit code of a worker that is expected to end by itself."""
         return self._processes[role].wait(timeout_s)
 
+    def dies(self, role: str) -> None:
+        """Wait for a worker to be killed by itself, at a crash point; fail with its last words if it ends otherwise."""
+        code = self.ended(role)
+        assert code == -9, f"{role} ended with {code}\n{self._words()}"
+
     def stop_all(self) -> None:
         """End every worker, by id."""
         for process in self._processes.values():
@@ -79,11 +85,16 @@ class Installation:
 
     def send(self, key: bytes | None, value: bytes | None) -> None:
         """Send one record to `events` as any producer might."""
+        self.put(EVENTS, [(key, value)])
+
+    def put(self, topic: str, records: Iterable[tuple[bytes | None, bytes | None]]) -> None:
+        """Send records to a topic, each to the partition of its key."""
 
         async def send() -> None:
             sender = Sender(self.cluster.bootstrap)
             await sender.start()
-            await (await sender.send(self.cluster.topic(EVENTS), key, value))
+            for sent in [await sender.send(self.cluster.topic(topic), key, value) for key, value in records]:
+                await sent
             await sender.stop()
 
         asyncio.run(send())
@@ -117,9 +128,11 @@ class Installation:
         while not until():
             dead = [role for role, process in self._processes.items() if process.poll() not in (None, -9)]
             if dead or time.monotonic() > end_s:
-                words = "\n".join(path.read_text()[-3000:] for path in self.logs.glob("*.log"))
-                raise AssertionError(f"{what}: not within {timeout_s} s, exited: {dead}\n{words}")
+                raise AssertionError(f"{what}: not within {timeout_s} s, exited: {dead}\n{self._words()}")
             time.sleep(0.3)
+
+    def _words(self) -> str:
+        return "\n".join(path.read_text()[-3000:] for path in self.logs.glob("*.log"))
 
     def expected_examples(self) -> set[tuple[Any, ...]]:
         """Return what one uninterrupted pass over the log of `events` gives: (id, x, y, source partition, seq)."""
@@ -135,6 +148,15 @@ class Installation:
                 x = (tuple(numbers.items()), tuple(categories.items()))
                 expected.add((f"{self.model.spec.name}/{each.pending.event}", x, each.y, partition, seq))
         return expected
+
+    def wanted(self) -> set[str]:
+        """Return the ids of the scores that one uninterrupted pass over the log of `events` asks for."""
+        states: dict[int, Partition] = {}
+        return {
+            f"{self.model.spec.name}/{pending.event}"
+            for record in self.records(EVENTS)
+            for pending in states.setdefault(record.partition, Partition(self.model.reader)).take([record]).pendings
+        }
 
     def replayed_training(self, through: int | None = None) -> Training:
         """Return what one uninterrupted pass over the log of `examples` teaches, repeats dropped."""

@@ -30,7 +30,7 @@ from streams.cli.edge import command
 from streams.topics import PROFILES, Cluster, create_topics
 from tests.scoring.artifacts import EVENT_MS, SPEC, constant_p, event, release, weighted
 from tests.streams.asking import Asking
-from tests.streams.published import Record, new_cluster, released, remembered, write
+from tests.streams.published import Record, live, new_cluster, released, remembered, write
 
 ROOT = Path(__file__).parents[2]
 
@@ -52,18 +52,26 @@ class EdgeProcess:
     @property
     def port(self) -> int:
         """The port, once it listens."""
+        return self._port("edge")
+
+    @property
+    def admin_port(self) -> int:
+        """The operator's port, once it listens."""
+        return self._port("admin")
+
+    def _port(self, which: str) -> int:
         end_s = time.monotonic() + 20
-        while (found := re.search(r"edge_listening url=http://127\.0\.0\.1:(\d+)", self.said)) is None:
+        while (found := re.search(rf"{which}_listening url=http://127\.0\.0\.1:(\d+)", self.said)) is None:
             assert self.process.poll() is None, self.said
             assert time.monotonic() < end_s, self.said
             time.sleep(0.02)
         return int(found[1])
 
-    def ask(self, path: str, body: Any = None) -> tuple[int, Any]:
+    def ask(self, path: str, body: Any = None, *, port: int | None = None) -> tuple[int, Any]:
         """Return the status and the JSON of an answer."""
         data = None if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", data, timeout=10) as response:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port or self.port}{path}", data, timeout=10) as response:
                 return response.status, json.load(response)
         except urllib.error.HTTPError as error:
             return error.code, json.load(error)
@@ -151,6 +159,66 @@ def test_kafka_may_come_late_and_go_away(tmp_path: Path) -> None:
     assert asking.failures == []
     assert sum(gone_at_s < answer.at_s < back_at_s for answer in asking.answers) > 500
     assert asking.versions() == {0, 1}
+
+
+def test_tensors_are_answered_by_the_versions_that_are_resident(cluster: Cluster, edge: EdgeProcess) -> None:
+    """The last three that were live; a rollback to one of them loads nothing."""
+    inputs = {"inputs": [{"name": "hour(timestamp)", "shape": [1], "datatype": "INT32", "data": [7]}]}
+    for version in range(4):
+        publish(cluster, release(version))
+        _until_version(edge, version)
+
+    asked = {version: edge.ask(f"/v2/models/m/versions/{version}/infer", inputs) for version in range(4)}
+    publish(cluster, live(cluster, "m", 2))
+    _until_version(edge, 2)
+
+    assert [status for status, _ in asked.values()] == [404, 200, 200, 200]
+    for version in (1, 2, 3):
+        outputs = {each["name"]: each["data"] for each in asked[version][1]["outputs"]}
+        assert (asked[version][1]["model_version"], outputs["score"]) == (str(version), [constant_p(version)])
+    assert "release_swapped model=m old=3 new=2 load_ms=0.0" in edge.said
+
+
+def _until_version(edge: EdgeProcess, version: int) -> None:
+    end_s = time.monotonic() + 20
+    while edge.ask("/v2/models/m")[1].get("version") != version:
+        assert time.monotonic() < end_s, edge.said
+        time.sleep(0.02)
+
+
+def test_an_operator_has_a_listener_of_their_own(cluster: Cluster, tmp_path: Path) -> None:
+    """On loopback: index, unload, load; the other listener has none of it; both end at SIGTERM."""
+    edge = EdgeProcess(cluster, tmp_path / "edge.log", "--port", "0", "--admin-port", "0")
+    try:
+        publish(cluster, release(3))
+        edge.until_ready()
+        index = edge.ask("/v2/repository/index", b"{}", port=edge.admin_port)
+        unloaded = (
+            edge.ask("/v2/repository/models/m/unload", b"{}", port=edge.admin_port),
+            edge.ask("/v2/health/ready")[0],
+        )
+        publish(cluster, release(4))
+        loaded = edge.ask("/v2/repository/models/m/load", b"{}", port=edge.admin_port)[0]
+        _until_version(edge, 4)
+        elsewhere = edge.ask("/v2/repository/index", b"{}")[0]
+
+        edge.process.send_signal(signal.SIGTERM)
+        exit_code = edge.process.wait(10)
+    finally:
+        edge.end()
+
+    assert index == (200, [{"name": "m", "version": "3", "state": "READY", "reason": ""}])
+    assert (unloaded, loaded, elsewhere) == (((200, {}), 503), 200, 404)
+    assert exit_code == 0
+    assert "Traceback" not in edge.said
+
+
+def test_without_being_told_to_it_has_no_listener_for_operators(cluster: Cluster, edge: EdgeProcess) -> None:
+    """The admin port is off unless given."""
+    publish(cluster, release(0))
+    edge.until_ready()
+
+    assert "admin_listening" not in edge.said
 
 
 def test_sigterm_under_load_drops_nobody(cluster: Cluster, edge: EdgeProcess) -> None:

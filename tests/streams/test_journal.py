@@ -6,13 +6,15 @@ import asyncio
 import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pytest
 from aiokafka import TopicPartition
 
-from schemas.errors import StateUnreadable
+from schemas.errors import StateUnreadable, StoreError
 from streams.entry import PART_BYTES, Entry, EntryId, as_records
 from streams.journal import Change, Journal, _bounds, _consumer, _range
+from streams.object_store import DirectoryStore, ObjectStore
 from streams.sender import Sender
 from streams.topics import JOURNAL_SCORER, Cluster, create_topics
 
@@ -26,9 +28,10 @@ class Topic:
 
     cluster: Cluster
     sender: Sender
+    store: ObjectStore | None = None
 
     def journal(self, *, secret: bytes = SECRET, key: str = KEY) -> Journal:
-        return Journal(self.cluster, self.sender, JOURNAL_SCORER, 0, key, secret)
+        return Journal(self.cluster, self.sender, JOURNAL_SCORER, 0, key, secret, self.store)
 
     async def put(self, key: bytes, value: bytes | None) -> None:
         name = self.cluster.topic(JOURNAL_SCORER)
@@ -58,6 +61,12 @@ def on_topic(kafka: str) -> Callable[[Callable[[Topic], Awaitable[None]]], None]
         asyncio.run(asyncio.wait_for(with_topic(), 60))
 
     return run
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Entries that no reader needs are dropped one by one."""
+    monkeypatch.setattr("streams.journal.DROP_TOGETHER", 1)
 
 
 OnTopic = Callable[[Callable[[Topic], Awaitable[None]]], None]
@@ -235,7 +244,7 @@ def test_a_large_entry_with_a_damaged_part_is_not_there(on_topic: OnTopic, damag
     on_topic(test)
 
 
-def test_what_no_reader_needs_is_dropped(on_topic: OnTopic) -> None:
+def test_what_no_reader_needs_is_dropped(on_topic: OnTopic, at_once: None) -> None:
     """After many snapshots two are left, however many owners and parts there were."""
 
     async def test(topic: Topic) -> None:
@@ -248,6 +257,22 @@ def test_what_no_reader_needs_is_dropped(on_topic: OnTopic) -> None:
         left = [key for key, value in (await topic.records()).items() if value is not None]
 
         assert [b"clicks/0/3/17", b"clicks/0/3/18"] == sorted(left)
+
+    on_topic(test)
+
+
+def test_an_owner_that_lost_the_partition_drops_nothing(on_topic: OnTopic, at_once: None) -> None:
+    """It was frozen, and does not know: what its successor begins with stays."""
+
+    async def test(topic: Topic) -> None:
+        zombie = await filled(topic, b"1")
+        before = {key for key, value in (await topic.records()).items() if value is not None}
+        await topic.journal().take_over()
+        for number in range(4):
+            await zombie.append(20 + number, Change(b"late"))
+        after = {key for key, value in (await topic.records()).items() if value is not None}
+
+        assert before <= after
 
     on_topic(test)
 
@@ -267,4 +292,165 @@ def test_a_long_journal_is_read_from_its_end(on_topic: OnTopic, monkeypatch: pyt
         assert 152 - 1 == len(await topic.journal(key="views/0").newest())
 
     monkeypatch.setattr("streams.journal._LOOK_BACK", 8)
+    on_topic(test)
+
+
+LARGE = b"large" * 100
+"""Above the limit that tests of the object store set."""
+
+
+@pytest.fixture
+def low_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streams.journal.INLINE_BYTES", 100)
+
+
+def files(directory: Path) -> list[Path]:
+    return sorted(path for path in directory.rglob("*") if path.is_file())
+
+
+class Silent:
+    """A store that does not answer."""
+
+    def _fail(self) -> StoreError:
+        return StoreError("nobody answers")
+
+    def put(self, name: str, value: bytes) -> None:
+        raise self._fail()
+
+    def get(self, name: str) -> bytes | None:
+        raise self._fail()
+
+    def delete(self, name: str) -> None:
+        raise self._fail()
+
+    def names(self, prefix: str) -> list[str]:
+        raise self._fail()
+
+
+@pytest.mark.usefixtures("low_limit")
+def test_a_body_above_the_limit_lies_in_the_object_store(on_topic: OnTopic, at_once: None, tmp_path: Path) -> None:
+    """It comes back whole, Kafka has its record alone, and it goes when the entry goes."""
+
+    async def test(topic: Topic) -> None:
+        topic = replace(topic, store=DirectoryStore(tmp_path))
+        journal = await filled(topic, LARGE + b"1", LARGE + b"2")
+        again = topic.journal()
+        entries = await again.take_over()
+        values = [value for value in (await topic.records()).values() if value]
+
+        assert [b"0", LARGE + b"1", LARGE + b"2"] == said(entries)
+        assert (2, True) == (len(files(tmp_path)), all(b"large" not in value for value in values))
+        assert [LARGE + b"1", LARGE + b"2"] == [path.read_bytes() for path in files(tmp_path)]
+
+        await again.append(30, Change(LARGE + b"3"))
+        await again.append(40, Change(LARGE + b"4"))
+
+        assert journal.epoch + 1 == again.epoch
+        assert [LARGE + b"3", LARGE + b"4"] == [path.read_bytes() for path in files(tmp_path)]
+        assert [LARGE + b"4"] == said(await topic.journal().take_over())
+
+    on_topic(test)
+
+
+@pytest.mark.usefixtures("low_limit")
+@pytest.mark.parametrize(
+    "damage", [lambda path: path.unlink(), lambda path: path.write_bytes(LARGE + b"?")], ids=["missing", "altered"]
+)
+def test_an_older_state_serves_where_an_object_is_damaged(
+    on_topic: OnTopic, tmp_path: Path, damage: Callable[[Path], None]
+) -> None:
+    """The record has its digest; and the journal goes on after it."""
+
+    async def test(topic: Topic) -> None:
+        topic = replace(topic, store=DirectoryStore(tmp_path))
+        await filled(topic, b"1", LARGE + b"2")
+        damage(files(tmp_path)[0])
+        again = topic.journal()
+        entries = await again.take_over()
+        await again.append(20, Change(LARGE + b"3", begins=False, ends=False))
+
+        assert ([b"0", b"1"], 10) == (said(entries), entries[-1].next_offset)
+        assert [b"0", b"1", LARGE + b"3"] == said(await topic.journal().take_over())
+
+    on_topic(test)
+
+
+def test_objects_elsewhere_are_not_taken_for_an_empty_journal(on_topic: OnTopic, tmp_path: Path) -> None:
+    """A worker that looks in another place refuses to begin, and says which setting it is."""
+
+    async def test(topic: Topic) -> None:
+        entry = Entry(EntryId(1, 2), b"o" * 8, EntryId(1, 1), 2, 0, b"")
+        for key, value in as_records(entry, KEY, SECRET, stored=b"d" * 32):
+            await topic.put(key, value)
+
+        with pytest.raises(StateUnreadable, match=r"missing, where \$FRESHET_OBJECT_STORE"):
+            await replace(topic, store=DirectoryStore(tmp_path)).journal().take_over()
+
+    on_topic(test)
+
+
+@pytest.mark.usefixtures("low_limit")
+def test_a_store_that_does_not_answer_is_no_damage(on_topic: OnTopic, tmp_path: Path) -> None:
+    """Where a body lies there, the worker ends and tries again; where none does, it goes on."""
+
+    async def test(topic: Topic) -> None:
+        silent = replace(topic, store=Silent())
+        await filled(silent, b"1")
+
+        assert [b"0", b"1"] == said(await silent.journal().take_over())
+
+        journal = replace(topic, store=DirectoryStore(tmp_path)).journal()
+        await journal.take_over()
+        await journal.append(20, Change(LARGE))
+
+        with pytest.raises(StoreError, match="nobody answers"):
+            await silent.journal().take_over()
+
+    on_topic(test)
+
+
+@pytest.mark.usefixtures("low_limit")
+def test_the_next_owner_deletes_what_a_dead_one_left_in_the_store(on_topic: OnTopic, tmp_path: Path) -> None:
+    """An object without a record goes; one of a live entry, of an owner that came later, of another journal stays."""
+
+    async def test(topic: Topic) -> None:
+        topic = replace(topic, store=DirectoryStore(tmp_path))
+        dead = await filled(topic, LARGE + b"1")
+        other = topic.journal(key="clicks/00")
+        await other.take_over()
+        await other.append(0, Change(LARGE + b"of another"))
+        await dead._put(Entry(EntryId(dead.epoch, dead._last.number + 1), b"o" * 8, dead._last, 1, 20, LARGE + b"2"))
+        later = EntryId(dead.epoch + 2, dead._last.number + 9)
+        await dead._put(Entry(later, b"o" * 8, dead._last, 1, 20, LARGE + b"later"))
+        entries = await topic.journal().take_over()
+        left = {path.read_bytes() for path in files(tmp_path)}
+
+        assert [b"0", LARGE + b"1"] == said(entries)
+        assert {LARGE + b"1", LARGE + b"of another", LARGE + b"later"} == left
+
+    on_topic(test)
+
+
+@pytest.mark.usefixtures("low_limit")
+def test_objects_that_an_owner_could_not_drop_go_with_the_next_drop(
+    on_topic: OnTopic, at_once: None, tmp_path: Path
+) -> None:
+    """A death between the tombstones and the objects costs room until then."""
+
+    async def test(topic: Topic) -> None:
+        topic = replace(topic, store=DirectoryStore(tmp_path))
+        journal = topic.journal()
+        await journal.take_over()
+        await journal.append(0, Change(LARGE + b"0"))
+        journal._objects.clear()
+        for number in (1, 2):
+            await journal.append(number, Change(LARGE + b"%d" % number))
+        before = {path.read_bytes()[-1:] for path in files(tmp_path)}
+        again = topic.journal()
+        await again.take_over()
+        await again.append(3, Change(LARGE + b"3"))
+        after = {path.read_bytes()[-1:] for path in files(tmp_path)}
+
+        assert (set(b"012"), set(b"23")) == ({each[0] for each in before}, {each[0] for each in after})
+
     on_topic(test)

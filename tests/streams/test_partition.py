@@ -21,7 +21,7 @@ from schemas.errors import StateUnreadable
 from schemas.features import Count, SecondsSince, category, count, number
 from schemas.reader import Reader
 from schemas.tick import tick_headers, tick_value
-from streams.changes import Body
+from streams.changes import FORMAT, Body
 from streams.partition import Partition, Taken
 from tests.schemas.events import ADD, NOW_MS, PURCHASE, VIEW, as_bytes, event, iso, spec_of
 
@@ -442,7 +442,7 @@ def test_a_model_with_another_definition_refuses_the_old_state() -> None:
         lambda body: 7,
         lambda body: _with(body, "spec", "{}"),
         lambda body: _with(body, "spec", None),
-        lambda body: _with(body, "format", 3),
+        lambda body: _with(body, "format", FORMAT + 1),
         lambda body: _with(body, "totals", body[2][:-1]),
         lambda body: _with(body, "totals", [*body[2][:-1], [0] * 20]),
         lambda body: _with(body, "slice", []),
