@@ -24,3 +24,13 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         return
     with EmbeddedBroker(tmp_path_factory.mktemp("kafka"), heap_mib=192) as broker:
         yield broker.bootstrap
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest first, by the time they are allowed: at the end no worker waits for the other's last test."""
+
+    def allowed_s(item: pytest.Item) -> float:
+        timeout = item.get_closest_marker("timeout")
+        return float(timeout.args[0]) if timeout else 0.0
+
+    items.sort(key=allowed_s, reverse=True)

@@ -39,9 +39,7 @@ def test_the_commands_of_the_readme_do_what_it_says(tmp_path: Path) -> None:
     ready = f"until curl --silent --fail http://127.0.0.1:{port}/v2/health/ready >&2; do sleep 0.3; done\n"
     commands = commands.replace("freshet simulate --print", ready + "freshet simulate --print", 1)
     commands = commands.replace("freshet consume scores", "sleep 5\nfreshet consume scores", 1)
-    commands = commands.replace(
-        "freshet consume dead-letters", "freshet consume dead-letters\nfreshet consume examples", 1
-    )
+    commands = commands.replace("freshet dead-letters list", "freshet dead-letters list\nfreshet consume examples", 1)
     env = {name: value for name, value in os.environ.items() if not name.startswith(("KAFKA_", "FRESHET_"))}
     env |= {
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",

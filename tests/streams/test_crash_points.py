@@ -48,19 +48,15 @@ SCORER = (
     "swap.after_load",
     "swap.after_swap",
 )
+# What it shares with the scorer is tried there.
 LEARNER = (
-    "journal.before_fence",
     "takeover.after_restore",
     "learner.after_learning",
-    "settle.after_sent",
-    "journal.after_object",
-    "journal.after_part",
     "settle.after_journal",
     "release.before_export",
     "release.after_judgement",
     "release.before_alias",
     "release.after_alias",
-    "swap.after_load",
 )
 LETTING_GO = ("revoke.before_settle", "revoke.after_settle")
 
