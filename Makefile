@@ -14,9 +14,9 @@ ifneq ($(FRESHET_DATA),)
 export FRESHET_DATA
 endif
 
-.PHONY: help setup demo test check bench parity soak soak-delivery lock clean
+.PHONY: help setup demo test check bench parity soak soak-delivery soak-rolling lock clean
 help:
-	@echo "make demo | test | check | bench | parity | soak | soak-delivery | lock | clean"
+	@echo "make demo | test | check | bench | parity | soak | soak-delivery | soak-rolling | lock | clean"
 
 setup: $(READY)
 
@@ -49,11 +49,15 @@ parity: $(READY)
 	$(BIN)/python -m tests.parity $(ARGS)
 
 # Every soak, one after another; each prints its seed and a verdict, and fails if anything is wrong (docs/soak.md).
-soak: soak-delivery
+soak: soak-rolling soak-delivery
 
 # At most an hour. ARGS: --seed 7 for the same again, --events 100000 --kills 10 --seeds 5x5000 for less.
 soak-delivery: $(READY)
 	$(BIN)/python -m tests.soak.delivery $(ARGS)
+
+# Every worker restarted in turn under load: how long scoring stands still. Two minutes.
+soak-rolling: $(READY)
+	$(BIN)/python -m tests.soak.rolling $(ARGS)
 
 # Hashes only: the lock names packages, never a registry's host.
 lock: $(READY)

@@ -42,6 +42,9 @@ _RISEN: Final = 1.1
 _RISEN_ERRORS: Final = 1.0
 _BETTER_BY: Final = 0.1
 _STANDARD_ERRORS: Final = 4.0
+# Of each outcome so many at least: in a run of visits without a purchase whoever expects none is right, and it says
+# nothing of who is ruined.
+_LEAST_OF_EACH: Final = 10
 # So clearly better, it is asked on, and stays the good one until that is settled.
 _SUSPECT_ERRORS: Final = 2.0
 # Beyond this an answer is wrong, however wrong it is: one of them must not outweigh a thousand.
@@ -124,8 +127,8 @@ class Rollback:
         self._rows: list[Row] = []
         self._recent: list[tuple[X, bool, float]] = []  # since the last check
         self._window: deque[float] = deque(maxlen=WINDOW)  # losses
-        # Losses, and the good learner's, where that was asked.
-        self._pairs: deque[tuple[float, float]] = deque(maxlen=_COMPARED[-1])
+        # Losses, the good learner's, and the outcome, where that was asked.
+        self._pairs: deque[tuple[float, float, bool]] = deque(maxlen=_COMPARED[-1])
         self._asked: Any = None  # the good learner, once it was asked
         self._learned = 0
         self._known = 0  # of them, what has not been taken back
@@ -210,7 +213,7 @@ class Rollback:
         rollback._rows = [(x, y) for x, (y,) in _unpacked(learned)]
         rollback._recent = [(x, y, score) for x, (y, score) in _unpacked(recent)]
         rollback._window += window
-        rollback._pairs.extend((ours, theirs) for ours, theirs in pairs)
+        rollback._pairs.extend((ours, theirs, y) for ours, theirs, y in pairs)
         return rollback
 
     # --- judging ------------------------------------------------------------------------------------------------------
@@ -234,7 +237,7 @@ class Rollback:
         theirs = self._losses_of(answers)
         if sum(losses) <= sum(theirs):
             self._aside = _ASIDE
-        self._pairs += zip(losses, theirs, strict=True)
+        self._pairs += zip(losses, theirs, (y for _, y, _ in self._recent), strict=True)
         return self._judged_by_losses()
 
     def _has_risen(self) -> bool:
@@ -243,7 +246,7 @@ class Rollback:
         return statistics.fmean(self._window) > usual * _RISEN + _RISEN_ERRORS * _standard_error(self._window)
 
     def _suspects(self) -> bool:
-        gains = [ours - theirs for ours, theirs in self._pairs]
+        gains = [ours - theirs for ours, theirs, _ in self._pairs]
         return bool(gains) and statistics.fmean(gains) > _SUSPECT_ERRORS * _standard_error(gains)
 
     def _judged_by_losses(self) -> Breach | None:
@@ -251,8 +254,11 @@ class Rollback:
             pairs = list(self._pairs)[-many:]
             if len(pairs) < many:
                 break
-            theirs = statistics.fmean(loss for _, loss in pairs)
-            gains = [ours - loss for ours, loss in pairs]
+            positives = sum(y for _, _, y in pairs)
+            if min(positives, many - positives) < _LEAST_OF_EACH:
+                continue
+            theirs = statistics.fmean(loss for _, loss, _ in pairs)
+            gains = [ours - loss for ours, loss, _ in pairs]
             gain = statistics.fmean(gains)
             is_clear = gain > max(_BETTER_BY * theirs, _STANDARD_ERRORS * _standard_error(gains))
             if is_clear and theirs <= _STILL_GOOD * self._good.loss:
