@@ -55,7 +55,7 @@ soak: soak-rolling soak-delivery
 soak-delivery: $(READY)
 	$(BIN)/python -m tests.soak.delivery $(ARGS)
 
-# Every worker restarted in turn under load: how long scoring stands still. Two minutes.
+# Every worker restarted in turn under load: how long scoring stands still (docs/soak.md). Two minutes.
 soak-rolling: $(READY)
 	$(BIN)/python -m tests.soak.rolling $(ARGS)
 

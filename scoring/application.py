@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
@@ -15,7 +16,7 @@ log = logging.getLogger(__name__)
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 
-class Application:
+class Application(ABC):
     """An ASGI application whose answers are whole.
 
     Every answer is 200, 4xx where the request is to blame, or 503 with `Retry-After`; a failure of ours is a 503 too,
@@ -44,6 +45,7 @@ class Application:
         await send({"type": "http.response.start", "status": response.status, "headers": headers})
         await send({"type": "http.response.body", "body": response.body})
 
+    @abstractmethod
     async def respond(self, scope: Scope, receive: Receive) -> Response:
         """Return the answer to one request.
 
@@ -51,7 +53,6 @@ class Application:
             Problem: what the caller is told instead of one.
             Gone: there is nobody to answer.
         """
-        raise NotImplementedError
 
 
 def _told(problem: Problem, scope: Scope) -> Response:

@@ -1,7 +1,7 @@
 """Garbage: when a worker looks for cycles among its objects.
 
 Python's collector walks everything that is alive every time that enough has been added, and what a scorer holds by the
-million (profiles, pendings, ids) has no cycles to be found: with 100,000 visitors those walks took half the CPU. So
+million (profiles, pendings, ids) has no cycles to be found: the more visitors, the longer those walks for nothing. So
 what has lived through one collection is set aside for good, and each collection costs what was made since the last.
 Reference counts free what is dropped all the same.
 """
