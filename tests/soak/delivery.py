@@ -40,7 +40,7 @@ from streams.topics import Cluster
 from tests.soak.fleet import OwnBroker
 from tests.soak.run import Run, Size
 
-KILLS_OF_A_SEED: Final = 4
+KILLS_OF_A_SEED: Final = 3
 _TELL_EVERY_S: Final = 10.0
 # A scorer or learner that is killed, and a broker that answers again: from then to the first new score.
 RECOVERED_WITHIN_S: Final = {"scorer killed": 10.0, "broker killed": 30.0}
