@@ -7,8 +7,8 @@ from collections import deque
 from typing import Any, Final
 
 WINDOW: Final = 1000
-# So many times what one of them has on average: where a thousand come, nobody is more than 2 % of what is learned; where
-# seventy come and stay for long, one may be a quarter; a model that a single visitor tries out learns.
+# So many times what one of them has on average: where a thousand come, nobody is more than 2 % of what is learned;
+# where seventy come and stay for long, one may be a quarter; a model that a single visitor tries out learns.
 TIMES_THE_MEAN: Final = 20
 # The window must go on where only those come who have had their share, or nothing would be learned ever again.
 _REFUSED_PER_STEP: Final = 20
