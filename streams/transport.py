@@ -21,6 +21,10 @@ from mode.utils.futures import notify
 
 CHUNK_RECORDS: Final = 500
 _REVOKE_TIMEOUT_S: Final = 10.0
+# How long a broker may keep a fetch that finds nothing. While a partition's records wait to be handled, aiokafka asks
+# for the other partitions only, and for nothing more until that is answered: with Faust's 1,500 ms a partition with
+# much to read stands still whenever the others are quiet.
+_FETCH_WAIT_MS: Final = 100
 
 
 class ChunkMessage(ConsumerMessage):
@@ -55,6 +59,15 @@ class _ChunkSchema(faust.Schema):
         return decode
 
 
+class _FetchingThread(driver.AIOKafkaConsumerThread):
+    """Faust's thread with the Kafka client, whose fetches are short."""
+
+    def _create_worker_consumer(self, transport: Any) -> Any:
+        consumer = super()._create_worker_consumer(transport)
+        consumer._fetch_max_wait_ms = _FETCH_WAIT_MS  # Faust has no setting for it; read when the client starts
+        return consumer
+
+
 class ChunkConsumer(driver.Consumer):
     """Delivers chunks, commits what is done from the front, and before a revocation too."""
 
@@ -64,6 +77,9 @@ class ChunkConsumer(driver.Consumer):
         self._committable: dict[TP, int] = {}
         self._rewind_to: dict[TP, int] = {}
         self.rewinds: defaultdict[TP, int] = defaultdict(int)
+
+    def _new_consumer_thread(self) -> _FetchingThread:
+        return _FetchingThread(self, loop=self.loop, beacon=self.beacon)
 
     def rewind(self, tp: TP, offset: int) -> None:
         """Have a partition read again from `offset` on; what was delivered of it is not current any more."""

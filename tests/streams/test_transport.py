@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from streams.broker.ports import free_ports
 from streams.simulator import Simulator
 from streams.topics import EVENTS
-from streams.transport import ChunkConsumer, ChunkMessage, _chunk_message
+from streams.transport import ChunkApp, ChunkConsumer, ChunkMessage, _chunk_message
 from tests.streams.installation import ROOT, Installation
 
 HERE = TP("events", 0)
@@ -60,6 +60,8 @@ def test_the_versions_that_were_read_are_the_versions_installed() -> None:
         (Consumer, "perform_seek", ["self"]),
         (Consumer, "on_partitions_revoked", ["self", "revoked"]),
         (Consumer, "commit", ["self", "topics", "start_new_transaction"]),
+        (driver.Consumer, "_new_consumer_thread", ["self"]),
+        (driver.AIOKafkaConsumerThread, "_create_worker_consumer", ["self", "transport"]),
         (faust.App, "_new_transport", ["self"]),
         (ChunkMessage, "on_final_ack", ["self", "consumer"]),
     ],
@@ -77,6 +79,7 @@ def test_attributes_that_are_read_are_set_by_faust() -> None:
         assert f"self.{name}" in source
     assert "app.consumer_generation_id = generation" in source
     assert issubclass(driver.Transport.Consumer, Consumer)
+    assert "fetch_max_wait_ms=self._fetch_max_wait_ms" in inspect.getsource(AIOKafkaConsumer.start)
 
 
 @settings(max_examples=1000, deadline=None)
@@ -166,3 +169,15 @@ def test_events_of_a_transactional_producer_are_committed_to_the_end(kafka: str,
         installation.stop_all()
 
     assert len(installation.scores()) <= 140
+
+
+def test_a_fetch_that_finds_nothing_is_short(tmp_path: Path) -> None:
+    """A partition whose records wait to be handled stands still for as long as the fetch of the quiet ones may take."""
+    app = ChunkApp("short", broker="kafka://127.0.0.1:1", datadir=str(tmp_path), web_enabled=False)
+
+    async def wait_ms() -> int:
+        thread = ChunkConsumer._new_consumer_thread(app.consumer)
+        consumer = thread._create_worker_consumer(app.transport)
+        return int(consumer._fetch_max_wait_ms)
+
+    assert asyncio.run(wait_ms()) <= 100
