@@ -30,6 +30,6 @@ model = Model(
         count("commerce.purchases", within="3d"),
     ],
     outcome=happens("commerce.purchases", within="30m"),
-    learner=forest.ARFClassifier(n_models=3, leaf_prediction="mc", seed=1),  # takes categories as they are
+    learner=forest.ARFClassifier(n_models=5, leaf_prediction="mc", seed=1),  # takes categories as they are
     release=every("2s"),
 )

@@ -42,8 +42,8 @@ _RISEN: Final = 1.1
 _RISEN_ERRORS: Final = 1.0
 _BETTER_BY: Final = 0.1
 _STANDARD_ERRORS: Final = 4.0
-# Of each outcome so many at least: in a run of visits without a purchase whoever expects none is right, and it says
-# nothing of who is ruined.
+# Of each outcome so many visitors at least: in a run of visits without a purchase whoever expects none is right, and in
+# the long visit of one who buys in the end whoever expects a purchase is; neither says who is ruined.
 _LEAST_OF_EACH: Final = 10
 # So clearly better, it is asked on, and stays the good one until that is settled.
 _SUSPECT_ERRORS: Final = 2.0
@@ -125,10 +125,10 @@ class Rollback:
         self._newest = _NEW
         self._base: bytes | None = None  # from which `_rows` lead to now; None, the newest checkpoint's state
         self._rows: list[Row] = []
-        self._recent: list[tuple[X, bool, float]] = []  # since the last check
+        self._recent: list[tuple[X, bool, float, int]] = []  # since the last check, with the score and the visitor
         self._window: deque[float] = deque(maxlen=WINDOW)  # losses
-        # Losses, the good learner's, and the outcome, where that was asked.
-        self._pairs: deque[tuple[float, float, bool]] = deque(maxlen=_COMPARED[-1])
+        # Losses, the good learner's, the outcome and the visitor, where that was asked.
+        self._pairs: deque[tuple[float, float, bool, int]] = deque(maxlen=_COMPARED[-1])
         self._asked: Any = None  # the good learner, once it was asked
         self._learned = 0
         self._known = 0  # of them, what has not been taken back
@@ -139,17 +139,18 @@ class Rollback:
         self._aside = 0
         self._losses = 0.0  # sum since the newest checkpoint
 
-    def taught(self, learner: Any, row: Row, score: float, through: LearnedThrough) -> Breach | None:
+    def taught(self, learner: Any, row: Row, score: float, visitor: int, through: LearnedThrough) -> Breach | None:
         """Take note of an example that was learned; now and then, judge the learner and keep it.
 
         Args:
             learner: as it is now.
             row: what it has learned last.
             score: what it had said of it before.
+            visitor: the key of whose it was.
             through: where that lies.
         """
         self._rows.append(row)
-        self._recent.append((*row, score))
+        self._recent.append((*row, score, visitor))
         self._learned += 1
         self._known += 1
         self._since_newest += 1
@@ -157,7 +158,7 @@ class Rollback:
         self._patience = max(0, self._patience - 1)
         if self._learned % CHECK_EVERY:
             return None
-        losses = self._losses_of(score for _, _, score in self._recent)
+        losses = self._losses_of(score for _, _, score, _ in self._recent)
         self._window += losses
         self._losses += sum(losses)
         breach = self._judged_by_answers(losses)
@@ -195,7 +196,7 @@ class Rollback:
         counters = [self._learned, self._known, self._since_newest, self._since_good, self._patience, self._strikes]
         return [
             self._good.as_row(), newest, self._base, counters, self._losses,
-            _packed((x, (y,)) for x, y in self._rows), _packed((x, (y, score)) for x, y, score in self._recent),
+            _packed((x, (y,)) for x, y in self._rows), _packed((x, tuple(rest)) for x, *rest in self._recent),
             list(self._window), list(self._pairs), self._aside,
         ]  # fmt: skip
 
@@ -211,15 +212,15 @@ class Rollback:
             rollback._strikes,
         ) = counters  # fmt: skip
         rollback._rows = [(x, y) for x, (y,) in _unpacked(learned)]
-        rollback._recent = [(x, y, score) for x, (y, score) in _unpacked(recent)]
+        rollback._recent = [(x, y, score, visitor) for x, (y, score, visitor) in _unpacked(recent)]
         rollback._window += window
-        rollback._pairs.extend((ours, theirs, y) for ours, theirs, y in pairs)
+        rollback._pairs.extend((ours, theirs, y, visitor) for ours, theirs, y, visitor in pairs)
         return rollback
 
     # --- judging ------------------------------------------------------------------------------------------------------
 
     def _judged_by_answers(self, losses: list[float]) -> Breach | None:
-        silent = any(not math.isfinite(score) for _, _, score in self._recent)
+        silent = any(not math.isfinite(score) for _, _, score, _ in self._recent)
         has_risen = not self._patience and (self._suspects() or (not self._aside and self._has_risen()))
         self._aside = max(0, self._aside - 1)
         if not (silent or has_risen):
@@ -228,7 +229,7 @@ class Rollback:
         # No answer is a breach by itself: such weights never come back. But only where there was one to be had.
         lost = sum(
             math.isfinite(theirs) and not math.isfinite(ours)
-            for theirs, (_, _, ours) in zip(answers, self._recent, strict=True)
+            for theirs, (_, _, ours, _) in zip(answers, self._recent, strict=True)
         )
         if lost:
             return self._breach(f"no finite answer to {lost} of the last {len(answers)} examples", is_fatal=True)
@@ -237,7 +238,10 @@ class Rollback:
         theirs = self._losses_of(answers)
         if sum(losses) <= sum(theirs):
             self._aside = _ASIDE
-        self._pairs += zip(losses, theirs, (y for _, y, _ in self._recent), strict=True)
+        self._pairs += [
+            (ours, good, y, visitor)
+            for ours, good, (_, y, _, visitor) in zip(losses, theirs, self._recent, strict=True)
+        ]
         return self._judged_by_losses()
 
     def _has_risen(self) -> bool:
@@ -246,21 +250,22 @@ class Rollback:
         return statistics.fmean(self._window) > usual * _RISEN + _RISEN_ERRORS * _standard_error(self._window)
 
     def _suspects(self) -> bool:
-        gains = [ours - theirs for ours, theirs, _ in self._pairs]
-        return bool(gains) and statistics.fmean(gains) > _SUSPECT_ERRORS * _standard_error(gains)
+        gains = [ours - theirs for ours, theirs, _, _ in self._pairs]
+        visitors = [visitor for *_, visitor in self._pairs]
+        return bool(gains) and statistics.fmean(gains) > _SUSPECT_ERRORS * _standard_error(gains, visitors)
 
     def _judged_by_losses(self) -> Breach | None:
         for many in _COMPARED:
             pairs = list(self._pairs)[-many:]
             if len(pairs) < many:
                 break
-            positives = sum(y for _, _, y in pairs)
-            if min(positives, many - positives) < _LEAST_OF_EACH:
+            visitors = [visitor for *_, visitor in pairs]
+            if min(len({visitor for *_, y, visitor in pairs if y is each}) for each in (True, False)) < _LEAST_OF_EACH:
                 continue
-            theirs = statistics.fmean(loss for _, loss, _ in pairs)
-            gains = [ours - loss for ours, loss, _ in pairs]
+            theirs = statistics.fmean(loss for _, loss, _, _ in pairs)
+            gains = [ours - loss for ours, loss, _, _ in pairs]
             gain = statistics.fmean(gains)
-            is_clear = gain > max(_BETTER_BY * theirs, _STANDARD_ERRORS * _standard_error(gains))
+            is_clear = gain > max(_BETTER_BY * theirs, _STANDARD_ERRORS * _standard_error(gains, visitors))
             if is_clear and theirs <= _STILL_GOOD * self._good.loss:
                 words = self._model.task.loss.words
                 return self._breach(
@@ -281,7 +286,7 @@ class Rollback:
 
     def _losses_of(self, answers: Iterable[float]) -> list[float]:
         of = self._model.task.loss.of
-        return [min(_LARGEST_LOSS, of(answer, y)) for answer, (_, y, _) in zip(answers, self._recent, strict=True)]
+        return [min(_LARGEST_LOSS, of(answer, y)) for answer, (_, y, _, _) in zip(answers, self._recent, strict=True)]
 
     def _answers_of_good(self) -> list[float]:
         """What the good learner says of the last examples, taught none of them; NaN where it raises."""
@@ -289,7 +294,7 @@ class Rollback:
             self._asked = self._learner_of(self._good.state)
         # A replica each time: River changes some estimators when they predict, and a worker that starts here has not.
         learner, task, answers = replica(self._asked), self._model.task, []
-        for x, _, _ in self._recent:
+        for x, *_ in self._recent:
             try:
                 answers.append(task.score(learner, x))
             except RAISED:
@@ -339,9 +344,19 @@ class Rollback:
         return learner
 
 
-def _standard_error(values: Sequence[float]) -> float:
+def _standard_error(values: Sequence[float], visitors: Sequence[int] = ()) -> float:
+    """Return the standard error of a mean, whose values are only independent between visitors, where those are given.
+
+    Source: Liang and Zeger, "Longitudinal data analysis using generalized linear models", Biometrika 73, 1986.
+    """
     mean = statistics.fmean(values)  # `statistics.pstdev` is exact, and takes as long as learning ten examples
-    return math.sqrt(math.fsum((value - mean) ** 2 for value in values)) / len(values)
+    residuals = [value - mean for value in values]
+    if visitors:
+        of_visitor = dict.fromkeys(visitors, 0.0)
+        for visitor, residual in zip(visitors, residuals, strict=True):
+            of_visitor[visitor] += residual
+        residuals = list(of_visitor.values())
+    return math.sqrt(math.fsum(residual**2 for residual in residuals)) / len(values)
 
 
 def _packed(rows: Iterable[tuple[X, tuple[Any, ...]]]) -> list[Any]:

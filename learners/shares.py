@@ -33,7 +33,7 @@ class Shares:
 
     def admits(self, visitor: str) -> bool:
         """Return whether the visitor may teach one example more; if not, it is counted here that one was refused."""
-        has = self._of.get(_key(visitor), 0)
+        has = self._of.get(key_of(visitor), 0)
         if not has or has * len(self._of) < TIMES_THE_MEAN * len(self._recent):
             return True
         self._refused += 1
@@ -45,7 +45,7 @@ class Shares:
         """Count one example that was learned."""
         if len(self._recent) == WINDOW:
             self._drop_oldest()
-        key = _key(visitor)
+        key = key_of(visitor)
         self._recent.append(key)
         self._of[key] = self._of.get(key, 0) + 1
 
@@ -70,7 +70,7 @@ class Shares:
             del self._of[key]
 
 
-def _key(visitor: str) -> int:
+def key_of(visitor: str) -> int:
     """Return a visitor in four bytes: ids may be of any length, and a thousand of them are in every journal entry.
 
     Who finds an id with another visitor's key can have that one withheld, which harms nobody; nobody learns more by it.

@@ -20,6 +20,7 @@ from learners.onnx_export import to_onnx
 from learners.parity import check_parity
 from learners.rollback import Breach, Rollback
 from learners.scoreboard import Scoreboard
+from learners.shares import key_of
 from learners.state import decode_state, encode_state
 from schemas.errors import Poison, ReleaseRefused, StateUnreadable
 from schemas.records import Example, LearnedThrough, ParityOf, Quarantine, Release
@@ -101,7 +102,7 @@ class Training:
         if live is not None:
             self.gate.add(score=score, live=live, y=example.y)
         self._held.append(x)
-        breach = self._rollback.taught(self.learner, (x, example.y), score, through)
+        breach = self._rollback.taught(self.learner, (x, example.y), score, key_of(example.visitor), through)
         return _LEARNED if breach is None else Lesson(learned=True, quarantine=self._go_back(breach))
 
     def _teach(self, x: dict[str, float | str], y: bool) -> float:

@@ -9,7 +9,7 @@ import pytest
 
 from schemas.records import Alias
 from streams.demo.measurements import Measurements
-from streams.demo.summary import Figures, promises, summarise
+from streams.demo.summary import OWN_MODEL, Figures, promises, summarise
 from tests.demo.seen import MINUTE_MS, START_MS, answer_of, example_of, good_run, release_of, score_of, view
 
 KEYS = {
@@ -141,7 +141,15 @@ def test_bounds_are_where_they_are_said_to_be(key: str, value: object, word: str
 @pytest.mark.parametrize(("auc", "held"), [(0.79, False), (0.80, True), (0.92, True), (0.93, False), (None, False)])
 def test_luma_must_not_be_too_good_either(auc: float | None, held: bool) -> None:
     """Above 0.92 labels leak into the past."""
-    kept = broken(good_run(), data="luma", auc=auc)
+    kept = broken(good_run(), data="luma", model=OWN_MODEL, auc=auc)
+
+    assert held == (kept == [])
+
+
+@pytest.mark.parametrize(("auc", "held"), [(0.69, False), (0.70, True), (0.93, False), (None, False)])
+def test_a_model_of_one_s_own_must_beat_the_prior_on_luma(auc: float | None, held: bool) -> None:
+    """How much there is to learn with other features or another learner nobody has measured; a leak is a leak."""
+    kept = broken(good_run(), data="luma", model="purchase-forest", auc=auc, auc_prior=0.70)
 
     assert held == (kept == [])
 

@@ -120,6 +120,18 @@ def test_a_clean_stream_is_never_taken_back(name: str) -> None:
         assert [] == course.quarantined
 
 
+def test_long_visits_with_one_outcome_each_are_no_breach() -> None:
+    """Sixty examples in a row of one who buys are one observation, not sixty: three of these seeds would go back."""
+    for seed in (1, 3, 4):
+        course, rng, lessons = Course(LEARNERS["HoeffdingTree"]), random.Random(seed), list(rows(4000, seed=seed))
+        for at in range(0, len(lessons), 60):
+            buys = rng.random() < 0.2
+            visit = [(x, buys if rng.random() < 0.95 else not buys) for x, _ in lessons[at : at + 60]]
+            course.take(visit, visitor=f"visit-{at}")
+
+        assert [] == course.quarantined
+
+
 # --- learners that raise ----------------------------------------------------------------------------------------------
 
 
