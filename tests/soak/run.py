@@ -27,7 +27,7 @@ from tests.soak.recovery import Recovery, figures
 from tests.soak.traffic import traffic
 
 MODEL: Final = ROOT / "examples" / "purchase_propensity.py"
-_MOST_PER_S: Final = 1000.0
+_MOST_PER_S: Final = 1500.0
 _BLOW_S: Final = 8.0  # the events last as long as the blows, with so much for each
 _FEW: Final = 200
 _WORKERS: Final = ("learner", "scorer")
