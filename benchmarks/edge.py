@@ -252,7 +252,7 @@ def _starlette(engine: Engine, profiles: Profiles) -> Any:
     routing = importlib.import_module("starlette.routing")
 
     async def events(request: Any) -> Any:
-        answered = answer(await request.body(), engine.sessions(), profiles, now_ms())
+        answered, _ = answer(await request.body(), engine.sessions(), profiles, now_ms())
         return responses.Response(json_response(answered).body, media_type="application/json")
 
     return starlette.Starlette(routes=[routing.Route("/v1/events", events, methods=["POST"])])

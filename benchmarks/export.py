@@ -455,6 +455,7 @@ def _session(made: bytes) -> Any:
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL  # as freshet loads them
     options.log_severity_level = 4
     return ort.InferenceSession(made, options, providers=["CPUExecutionProvider"])
 

@@ -122,6 +122,7 @@ class _Artifact:
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
         options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL  # as it will be served
         try:
             self._session = ort.InferenceSession(onnx_bytes, options, providers=["CPUExecutionProvider"])
         except _ORT_ERRORS as error:

@@ -14,6 +14,10 @@ FreshetError                  anything a user of freshet can be told about
 ├── StoreError                the object store cannot be reached or used as asked
 ├── Stalled                   a worker that has work and does not get on; its supervisor starts it again
 ├── PortTaken                 an edge or a worker cannot listen where it was told to
+├── SpillTaken                another edge has the directory in which an edge was to keep events for Kafka
+├── KeysUnreadable            the file of API keys cannot be used; says which line, and never what stands there
+├── TlsUnusable               an edge's certificate or private key cannot be used
+├── TooOpen                   an edge was to listen beyond this machine without keys or TLS, and nobody said so
 ├── ProcessFailed             a child process that cannot be started; carries its last log lines
 └── DataUnavailable           a data set is neither on disk nor to be had from the network
 """
@@ -171,6 +175,72 @@ class PortTaken(FreshetError):
         self.host = host
         self.port = port
         self.reason = reason
+
+
+class SpillTaken(FreshetError):
+    """Another process has the directory in which an edge was to keep its events until Kafka has them.
+
+    >>> str(SpillTaken("spill/8080"))
+    'another edge has spill/8080 for its events; give each edge a directory of its own with --spill-dir'
+    """
+
+    def __init__(self, directory: str) -> None:
+        super().__init__(
+            f"another edge has {directory} for its events; give each edge a directory of its own with --spill-dir"
+        )
+        self.directory = directory
+
+
+class KeysUnreadable(FreshetError):
+    """The file of API keys cannot be used. What stands in it is not told: it may be a key where a hash should be.
+
+    >>> str(KeysUnreadable("keys.txt", "has no scope that there is", line=3))
+    'keys.txt:3: has no scope that there is'
+    """
+
+    exit_code = 78
+
+    def __init__(self, path: str, problem: str, *, line: int = 0) -> None:
+        super().__init__(f"{path}:{line}: {problem}" if line else f"{path}: {problem}")
+        self.path = path
+        self.line = line
+        self.problem = problem
+
+
+class TlsUnusable(FreshetError):
+    """A certificate or its private key cannot be used.
+
+    >>> str(TlsUnusable("cert.pem", "No such file or directory"))
+    'cert.pem cannot be used for TLS: No such file or directory'
+    """
+
+    exit_code = 78
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(f"{path} cannot be used for TLS: {reason}")
+        self.path = path
+        self.reason = reason
+
+
+class TooOpen(FreshetError):
+    """An edge was to listen where other machines reach it, without what keeps strangers out or secrets in.
+
+    Args:
+        host: where.
+        lacking: what there is not, and for each the option that gives it and the one that does without.
+    """
+
+    exit_code = 78
+
+    def __init__(self, host: str, lacking: tuple[tuple[str, str, str], ...]) -> None:
+        what = " and ".join(f"no {name}" for name, _, _ in lacking)
+        give = " and ".join(option for _, option, _ in lacking)
+        without = " ".join(option for _, _, option in lacking)
+        super().__init__(
+            f"{host} is reached from other machines, with {what}: give {give}, listen on 127.0.0.1, or say {without}"
+        )
+        self.host = host
+        self.lacking = lacking
 
 
 class ProcessFailed(FreshetError):

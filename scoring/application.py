@@ -27,23 +27,22 @@ class Application(ABC):
         """Answer one request."""
         if scope["type"] != "http":
             raise NotImplementedError(f"the door speaks HTTP, not {scope['type']}")
+        response = await self.response_to(scope, receive)
+        if response is not None:
+            await send_response(response, send)
+
+    async def response_to(self, scope: Scope, receive: Receive) -> Response | None:
+        """Return the answer to one request, whatever happens; None where there is nobody to answer."""
         try:
-            response = await self.respond(scope, receive)
+            return await self.respond(scope, receive)
         except Problem as problem:
-            response = _told(problem, scope)
+            return _told(problem, scope)
         except Gone:
-            return
+            return None
         except Exception:
             # Whatever it was, the caller gets no traceback and the connection stays good for the next request.
             log.exception("request_failed path=%r", scope["path"][:100])
-            response = _told(unavailable("failed", "the edge could not answer this; try again"), scope)
-        headers = [
-            (b"content-type", response.content_type),
-            (b"content-length", b"%d" % len(response.body)),
-            *response.headers,
-        ]
-        await send({"type": "http.response.start", "status": response.status, "headers": headers})
-        await send({"type": "http.response.body", "body": response.body})
+            return _told(unavailable("failed", "the edge could not answer this; try again"), scope)
 
     @abstractmethod
     async def respond(self, scope: Scope, receive: Receive) -> Response:
@@ -55,7 +54,21 @@ class Application(ABC):
         """
 
 
+async def send_response(response: Response, send: Send) -> None:
+    """Send a response in ASGI's messages."""
+    headers = [
+        (b"content-type", response.content_type),
+        (b"content-length", b"%d" % len(response.body)),
+        *response.headers,
+    ]
+    await send({"type": "http.response.start", "status": response.status, "headers": headers})
+    await send({"type": "http.response.body", "body": response.body})
+
+
 def _told(problem: Problem, scope: Scope) -> Response:
+    if any(name == b"expect" for name, _ in scope["headers"]):
+        # Who waits for a 100 Continue may now send its body or not: where the next request begins, nobody can tell.
+        problem.headers = (*(each for each in problem.headers if each[0] != b"connection"), (b"connection", b"close"))
     if not scope["path"].startswith("/v2"):
         return problem.response()
     accept = b",".join(value for name, value in scope["headers"] if name == b"accept")

@@ -1,6 +1,9 @@
 """Door: the edge's HTTP interface, as a plain ASGI application.
 
     POST /v1/events               an event in, every model's score out
+    POST /v1/events:batch         events in, an answer or a problem for each
+    POST /v1/candidates           an event and what it could be about in, every model's score of each out
+    POST /ee/v2/interact          events in and scores out in the Edge Network's shape; also /ee/v1/interact
     POST /v2/models/{name}/infer  tensors in, tensors out
     GET  /v2/models/{name}        what a model reads, which versions can be asked, how far it has learned
     GET  /v2/models/{name}/ready  a model is loaded
@@ -14,17 +17,25 @@ framework: see docs/decisions/0005-raw-asgi.md. Nothing here waits for Kafka.
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Callable, Collection
-from typing import Final
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, Final
+
+import msgspec
+from msgspec import Raw
 
 from schemas.errors import NoModel, Poison
-from scoring.answer import answer
+from scoring.answer import Answer, answer
 from scoring.application import Application
 from scoring.binary import json_bytes
 from scoring.body import Receive, Scope, read_body
+from scoring.candidates import rank
 from scoring.engine import Engine
+from scoring.events import split
+from scoring.forward import ASKED, OFF, Forwarder, Scored, forward, wants_forwarding
 from scoring.infer import infer
+from scoring.interact import PATHS, interaction_response, read_interaction
 from scoring.metadata import metadata, server_metadata
 from scoring.problem import Problem, no_model, problem_of
 from scoring.profiles import Profiles
@@ -34,9 +45,19 @@ from scoring.router import MODELS, ModelRoute, allow, model_route
 from scoring.session import Session
 
 _EVENTS: Final = "/v1/events"
+_BATCH: Final = "/v1/events:batch"
+_CANDIDATES: Final = "/v1/candidates"
 _LIVE: Final = "/v2/health/live"
 _READY: Final = "/v2/health/ready"
 _SERVER: Final = ("/v2", "/v2/")
+_OF_EVENTS: Final = frozenset({_EVENTS, _BATCH, _CANDIDATES, *PATHS})
+_TOLD: Final = frozenset({_LIVE, _READY, *_SERVER})
+_THERE_ARE: Final = (
+    f"POST {_EVENTS}, POST {_BATCH}, POST {_CANDIDATES}, POST {PATHS[-1]}, POST {MODELS}NAME/infer, GET {MODELS}NAME,"
+    f" GET {MODELS}NAME/ready, GET {_LIVE}, GET {_READY} and GET {_SERVER[0]}"
+)
+# Events of a batch between which others are answered.
+_AT_ONCE: Final = 32
 
 
 def now_ms() -> int:
@@ -53,6 +74,7 @@ class Door(Application):
         profiles: what is remembered of visitors.
         clock: milliseconds since 1970.
         awaited: the models that will be loaded and are not yet.
+        forwarder: takes the events that are answered to Kafka; without one they are answered, and that is all.
     """
 
     def __init__(
@@ -62,56 +84,108 @@ class Door(Application):
         profiles: Profiles,
         clock: Callable[[], int] = now_ms,
         awaited: Callable[[], Collection[str]] = tuple,
+        *,
+        forwarder: Forwarder | None = None,
     ) -> None:
         self._engine = engine
         self._registry = registry
         self._profiles = profiles
         self._now_ms = clock
         self._awaited = awaited
+        self._forwarder = forwarder
 
     async def respond(self, scope: Scope, receive: Receive) -> Response:
         """Return the answer to one request."""
         path, method = scope["path"], scope["method"]
-        if path == _EVENTS:
+        if path in _OF_EVENTS:
             allow(method, "POST")
-            return self._score(await read_body(scope, receive))
-        if path.startswith(MODELS):
-            route = model_route(path)
-            if route is not None and route.verb == "infer":
-                allow(method, "POST")
-                self._session(route)  # first: who asks for a model that is not there need not send the rest
-                body = await read_body(scope, receive)
-                return infer(self._session(route), body, json_bytes(scope["headers"], len(body)))
-            if route is not None:
-                allow(method, "GET", "HEAD")
-                return self._model(route)
-        elif path == _LIVE:
-            allow(method, "GET", "HEAD")
-            return json_response({"live": True})
-        elif path == _READY:
-            allow(method, "GET", "HEAD")
+            wanted = wants_forwarding(scope)
+            body = await read_body(scope, receive)
+            if path == _EVENTS:
+                return json_response(self._answer(body, wanted=wanted))
+            return await self._of_events(scope, body, wanted=wanted)
+        route = model_route(path) if path.startswith(MODELS) else None
+        if route is not None and route.verb == "infer":
+            allow(method, "POST")
+            self._session(route)  # first: who asks for a model that is not there need not send the rest
+            body = await read_body(scope, receive)
+            return infer(self._session(route), body, json_bytes(scope["headers"], len(body)))
+        if route is None and path not in _TOLD:
+            raise Problem(404, "unknown-path", f"there are {_THERE_ARE}")
+        allow(method, "GET", "HEAD")
+        return json_response(self._told(path)) if route is None else self._model(route)
+
+    def _told(self, path: str) -> Any:
+        if path == _LIVE:
+            return {"live": True}
+        if path == _READY:
             if not self._engine.sessions() or self._awaited():
                 raise no_model()
-            return json_response({"ready": True})
-        elif path in _SERVER:
-            allow(method, "GET", "HEAD")
-            return json_response(server_metadata())
-        raise Problem(
-            404,
-            "unknown-path",
-            f"there are POST {_EVENTS}, POST {MODELS}NAME/infer, GET {MODELS}NAME, GET {MODELS}NAME/ready, GET {_LIVE},"
-            f" GET {_READY} and GET {_SERVER[0]}",
-        )
+            return {"ready": True}
+        return server_metadata()
 
-    def _score(self, body: bytes) -> Response:
-        if not body:
+    async def _of_events(self, scope: Scope, body: bytes, *, wanted: bool) -> Response:
+        path = scope["path"]
+        if path == _BATCH:
+            results = await self._answers(split(body), wanted=wanted)
+            return json_response([Raw(each.body()) if isinstance(each, Problem) else each for each in results])
+        if path == _CANDIDATES:
+            try:
+                return json_response(rank(body, self._engine.sessions(), self._profiles, self._now_ms()))
+            except Poison as poison:
+                raise problem_of(poison, body) from None
+            except NoModel:
+                raise no_model() from None
+        request_id, events = read_interaction(scope, body, self._now_ms())
+        return interaction_response(request_id, await self._answers(events, wanted=wanted))
+
+    async def _answers(self, events: list[bytes], *, wanted: bool) -> list[Answer | Problem]:
+        """Return the answer to each event, or what is wrong with it."""
+        results: list[Answer | Problem] = []
+        for place, event in enumerate(events):
+            if place and not place % _AT_ONCE:
+                await asyncio.sleep(0)  # whoever sends one event does not wait for a thousand
+            try:
+                results.append(self._answer(event, wanted=wanted))
+            except Problem as problem:
+                if problem.status == 503:
+                    raise  # it is nothing of this event's
+                results.append(problem)
+        return results
+
+    def _answer(self, event: bytes, *, wanted: bool) -> Answer:
+        """Return the answer to one event, which has been handed on; there is no other way for an event to be answered.
+
+        Raises:
+            Problem: it cannot be scored.
+        """
+        if not event:
             raise Problem(400, "not-an-event", "the body is empty; send one event as JSON")
         try:
-            return json_response(answer(body, self._engine.sessions(), self._profiles, self._now_ms()))
+            now_ms = self._now_ms()
+            answered, scored = answer(event, self._engine.sessions(), self._profiles, now_ms)
+            return self._forward(event, answered, scored, now_ms, wanted=wanted)
         except Poison as poison:
-            raise problem_of(poison, body) from None
+            raise problem_of(poison, event) from None
         except NoModel:
             raise no_model() from None
+
+    def _forward(self, event: bytes, answered: Answer, scored: Sequence[Scored], at_ms: int, *, wanted: bool) -> Answer:
+        """Hand an event on before it is answered; return the answer, which says whether that was done.
+
+        Args:
+            event: its bytes as they came.
+            answered, scored: what `answer` returned for it.
+            at_ms: the clock that `answer` was given.
+            wanted: whether the request wants it, see `wants_forwarding`.
+        """
+        if not wanted:
+            reason = ASKED
+        elif self._forwarder is None:
+            reason = OFF
+        else:
+            reason = forward(self._forwarder, event, answered.event, answered.visitor, scored, at_ms)
+        return msgspec.structs.replace(answered, forwarded=not reason, not_forwarded=reason)
 
     def _model(self, route: ModelRoute) -> Response:
         session = self._session(route)

@@ -5,19 +5,21 @@ A request names a model's own inputs (`numbers`, `categories`), or its features 
 
 from __future__ import annotations
 
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+from weakref import WeakKeyDictionary
 
 import msgspec
 import numpy as np
 from msgspec import UNSET, UnsetType
 
 from scoring.binary import LENGTH_HEADER, Tail
-from scoring.feed import Input, feed_of
+from scoring.feed import AnyInput, Input, Numbers, RowsOfNumbers, RowsOfTexts, Texts, feed_of, row_of
 from scoring.problem import Problem, invalid, malformed
 from scoring.response import JSON, Response
 from scoring.session import Session
-from scoring.signature import SCORE, Signature, signature_of
-from scoring.tensors import Array, datatype_of, to_bytes
+from scoring.signature import Signature, signature_of
+from scoring.tensors import DATATYPES, Array, datatype_of, to_bytes
 
 _BINARY: Final = b"application/octet-stream"
 
@@ -38,11 +40,26 @@ class _Output(msgspec.Struct):
     parameters: _OutputParameters | None = None
 
 
-class _Request(msgspec.Struct):
-    inputs: list[Input]
+class _Asked(msgspec.Struct, kw_only=True):
     outputs: list[_Output] | None = None
     parameters: _RequestParameters | None = None
     id: str | None = None
+
+
+class _Request(_Asked):
+    inputs: list[Input]
+
+
+# Most requests are one of these two, and decoding a list in one step with the rest takes half the time.
+class _FlatRequest(_Asked):
+    inputs: list[Numbers | Texts]
+
+
+class _RequestOfRows(_Asked):
+    inputs: list[RowsOfNumbers | RowsOfTexts]
+
+
+_AnyRequest = _Request | _FlatRequest | _RequestOfRows
 
 
 class _Tensor(msgspec.Struct):
@@ -62,6 +79,8 @@ class _Response(msgspec.Struct):
 
 
 _decode: Final = msgspec.json.Decoder(_Request).decode
+_decode_flat: Final = msgspec.json.Decoder(_FlatRequest).decode
+_decode_rows: Final = msgspec.json.Decoder(_RequestOfRows).decode
 _encode: Final = msgspec.json.Encoder().encode
 
 
@@ -76,15 +95,72 @@ def infer(session: Session, body: bytes, json_bytes: int | None) -> Response:
     Raises:
         Problem: the request cannot be answered; it names the field and what would do.
     """
-    signature = signature_of(session)
+    served = _served(session)
+    signature = served.signature
     request = _read(body if json_bytes is None else body[:json_bytes])
+    inputs: Sequence[AnyInput] = request.inputs
+    if served.frame and type(request) is not _Request and request.outputs is None and request.parameters is None:
+        row = row_of(signature, inputs) if json_bytes is None else None
+        text = b"null" if row is None else _framed(served.frame, session.answer(row), request.id)
+        if b"null" not in text:
+            return Response(200, JSON, text)
     tail = Tail(body, len(body) if json_bytes is None else json_bytes)
-    feed = feed_of(signature, request.inputs, tail)
+    feed = feed_of(signature, inputs, tail)
     wanted = _wanted(signature, request)
-    return _written(session, request, wanted, _run(session, signature, wanted, feed))
+    return _written(session, request, wanted, session.run(feed, list(wanted)))
 
 
-def _read(text: bytes) -> _Request:
+class _Served(NamedTuple):
+    """What is worked out once for a session.
+
+    Attributes:
+        frame: the response to one row in pieces, between which the outputs' data come; () where an output's shape
+            depends on the row.
+    """
+
+    signature: Signature
+    frame: tuple[bytes, ...]
+
+
+_known: Final[WeakKeyDictionary[Session, _Served]] = WeakKeyDictionary()
+
+
+def _served(session: Session) -> _Served:
+    served = _known.get(session)
+    if served is None:
+        served = _known[session] = _Served(signature_of(session), _frame(session))
+    return served
+
+
+def _frame(session: Session) -> tuple[bytes, ...]:
+    outputs = signature_of(session).outputs
+    if any(each.datatype not in DATATYPES or each.shape[:1] != (-1,) or -1 in each.shape[1:] for each in outputs):
+        return ()
+    shapes = [(1, *each.shape[1:]) for each in outputs]
+    tensors = [_Tensor(each.name, each.datatype, shape, ["data"]) for each, shape in zip(outputs, shapes, strict=True)]
+    pieces = tuple(_response(session, tensors, UNSET).split(b'["data"]'))
+    return pieces if len(pieces) == len(outputs) + 1 else ()  # unless somebody calls an output that
+
+
+def _framed(frame: tuple[bytes, ...], answers: list[list[Any]], asked_id: str | None) -> bytes:
+    pieces = [b""] * (2 * len(answers) + 1)
+    pieces[::2] = frame
+    pieces[1::2] = map(_encode, answers)
+    if asked_id is not None:
+        pieces[-1] = b'}],"id":%s}' % _encode(asked_id)
+    pieces.append(b"\n")
+    return b"".join(pieces)
+
+
+def _read(text: bytes) -> _AnyRequest:
+    try:
+        return _decode_rows(text) if b"[[" in text else _decode_flat(text)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return _read_any(text)
+
+
+def _read_any(text: bytes) -> _Request:
+    """Return a request of any datatypes, in bytes or flat or in rows; or say what is wrong with it."""
     try:
         return _decode(text)
     except msgspec.ValidationError as error:
@@ -101,7 +177,7 @@ def _read(text: bytes) -> _Request:
         ) from None
 
 
-def _wanted(signature: Signature, request: _Request) -> dict[str, bool]:
+def _wanted(signature: Signature, request: _AnyRequest) -> dict[str, bool]:
     """The outputs that go back, in order, and whether as bytes."""
     parameters = request.parameters
     binary = parameters is not None and bool(parameters.binary_data_output)
@@ -123,20 +199,7 @@ def _wanted(signature: Signature, request: _Request) -> dict[str, bool]:
     return wanted
 
 
-def _run(session: Session, signature: Signature, wanted: dict[str, bool], feed: dict[str, Array]) -> dict[str, Array]:
-    names = list(wanted)
-    if not signature.has_score and SCORE in wanted:
-        (source,) = session._output
-        if source not in wanted:
-            names.append(source)
-        names.remove(SCORE)
-        answers = dict(zip(names, session._run(names, feed), strict=True))
-        answers[SCORE] = answers[source][session._place]
-        return answers
-    return dict(zip(names, session._run(names, feed), strict=True))
-
-
-def _written(session: Session, request: _Request, wanted: dict[str, bool], answers: dict[str, Array]) -> Response:
+def _written(session: Session, request: _AnyRequest, wanted: dict[str, bool], answers: dict[str, Array]) -> Response:
     tail: list[bytes] = []
     tensors: list[_Tensor] = []
     for name, binary in wanted.items():
@@ -148,21 +211,25 @@ def _written(session: Session, request: _Request, wanted: dict[str, bool], answe
         else:
             tensor.data = array.ravel().tolist()
         tensors.append(tensor)
-    learned = session.learned_through
-    text = _encode(
-        _Response(
-            model_name=session.model,
-            model_version=str(session.version),
-            parameters={"learned_through_offset": learned.offset, "learned_through_event_time_ms": learned.event_time},
-            outputs=tensors,
-            id=UNSET if request.id is None else request.id,
-        )
-    )
+    text = _response(session, tensors, UNSET if request.id is None else request.id)
     if b"null" in text:  # what the encoder makes of NaN; but a name or an id may have it in it too
         _refuse_no_answer(wanted, answers)
     if not tail:
         return Response(200, JSON, text + b"\n")
     return Response(200, _BINARY, b"".join((text, *tail)), ((LENGTH_HEADER, b"%d" % len(text)),))
+
+
+def _response(session: Session, tensors: list[_Tensor], asked_id: str | UnsetType) -> bytes:
+    learned = session.learned_through
+    return _encode(
+        _Response(
+            model_name=session.model,
+            model_version=str(session.version),
+            parameters={"learned_through_offset": learned.offset, "learned_through_event_time_ms": learned.event_time},
+            outputs=tensors,
+            id=asked_id,
+        )
+    )
 
 
 def _refuse_no_answer(wanted: dict[str, bool], answers: dict[str, Array]) -> None:

@@ -5,8 +5,9 @@ The vocabulary is closed: a status, a name to branch on and a sentence. What wen
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -25,6 +26,7 @@ class _Body(msgspec.Struct, frozen=True, omit_defaults=True):
     detail: str
     field: str = ""
     error: str = ""
+    report: Mapping[str, Any] | None = None
 
 
 _encode: Final = msgspec.json.Encoder().encode
@@ -62,16 +64,28 @@ class Problem(Exception):
             accept: the request's Accept header. Who asks for application/json, as that protocol's document has it, gets
                 the same body under that name.
         """
-        body = _Body(
-            type=f"urn:freshet:problem:{self.name}",
-            title=HTTPStatus(self.status).phrase,
-            status=self.status,
-            detail=self.detail,
-            field=self.field,
-            error=self.detail if open_inference else "",
-        )
         as_json = JSON in accept and _PROBLEM_JSON not in accept
-        return Response(self.status, JSON if as_json else _PROBLEM_JSON, _encode(body), self.headers)
+        body = self.body(open_inference=open_inference)
+        return Response(self.status, JSON if as_json else _PROBLEM_JSON, body, self.headers)
+
+    def body(self, *, open_inference: bool = False, report: Mapping[str, Any] | None = None) -> bytes:
+        """Return the problem as JSON.
+
+        Args:
+            open_inference: as in `response`.
+            report: what the Edge Network would say of the request beside it.
+        """
+        return _encode(
+            _Body(
+                type=f"urn:freshet:problem:{self.name}",
+                title=HTTPStatus(self.status).phrase,
+                status=self.status,
+                detail=self.detail,
+                field=self.field,
+                error=self.detail if open_inference else "",
+                report=report,
+            )
+        )
 
 
 def invalid(field: str, detail: str) -> Problem:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Final, NamedTuple
 
 from scoring.problem import Problem
@@ -25,6 +26,7 @@ class ModelRoute(NamedTuple):
     verb: str
 
 
+@functools.lru_cache(maxsize=1024)
 def model_route(path: str) -> ModelRoute | None:
     """Return what a path below `/v2/models/` asks for, None where there is no such path.
 

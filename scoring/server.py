@@ -1,7 +1,7 @@
-"""Server: uvicorn around the door, without endless patience for stalled callers and without haste at the end.
+"""Server: uvicorn around an application, with limits for its callers and without haste at the end.
 
-uvicorn times out idle keep-alive connections only: a caller who sends half a request, or connects and says nothing,
-holds the connection for ever, and a shutdown waits for such callers as long.
+uvicorn accepts whoever comes, times out idle keep-alive connections only, and waits at its end for callers that have
+stalled.
 """
 
 from __future__ import annotations
@@ -9,80 +9,25 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Iterator
+import ssl
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from schemas.errors import PortTaken
+from scoring.connection import Connection, State
+from scoring.limits import Limits
+from scoring.reception import Reception
+from scoring.turn import Turn, TurnConnection
 
-# From the first byte of a request, or from the connection, to the request's last byte.
-PATIENCE_S: Final = 10.0
-LARGEST_HEAD_BYTES: Final = 64 * 1024
 # SIGTERM to exit: the two together, and a little.
 DRAIN_S: Final = 1.0
 GRACE_S: Final = 2.0
 _BACKLOG: Final = 2048
-_TICKS_PER_S: Final = 10
-
-_HEAD_TOO_LARGE: Final = (
-    b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
-)
-
-
-class _Connection(HttpToolsProtocol):
-    """One connection, which knows since when its caller owes the rest of a request."""
-
-    _owing_since_s: float | None = None
-    _head_bytes = 0
-    _in_head = True
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
-        super().connection_made(transport)
-        self._owing_since_s = self.loop.time()
-
-    def data_received(self, data: bytes) -> None:
-        if self._owing_since_s is None:
-            self._owing_since_s = self.loop.time()
-        self._head_bytes += len(data)
-        super().data_received(data)  # which starts the count again where a message begins or ends
-        # httptools keeps a header until it is whole, however long that takes.
-        if self._in_head and self._head_bytes > LARGEST_HEAD_BYTES and not self.transport.is_closing():
-            self.transport.write(_HEAD_TOO_LARGE)
-            self.transport.close()
-
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        self._owing_since_s = self.loop.time()
-        self._head_bytes = 0
-        self._in_head = True
-
-    def on_headers_complete(self) -> None:
-        self._in_head = False
-        super().on_headers_complete()
-        if isinstance(self.server_state, _State) and self.server_state.draining:
-            self.cycle.keep_alive = False
-
-    def on_message_complete(self) -> None:
-        super().on_message_complete()
-        self._owing_since_s = None
-        self._in_head = True
-        self._head_bytes = 0
-
-    def hang_up_if_stalled(self, now_s: float) -> None:
-        """Close the connection if its caller has owed the rest of a request for too long."""
-        since_s = self._owing_since_s
-        if since_s is not None and now_s - since_s > PATIENCE_S and not self.transport.is_closing():
-            self.transport.close()
-
-
-class _State(uvicorn.server.ServerState):
-    """uvicorn's shared state, and whether the server is about to end."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.draining = False
+# Ticks come every tenth of a second and a little; whose time is over before the second next is hung up on now.
+_AHEAD_S: Final = 0.25
+_NOTICE_S: Final = 0.02
 
 
 class Server(uvicorn.Server):
@@ -91,30 +36,49 @@ class Server(uvicorn.Server):
     Args:
         app: an ASGI application.
         listener: an open socket, see `listen`.
+        limits: what each caller may have; those of `Limits()` unless given.
+        tls: encrypts every connection, see `scoring.tls.tls_context`; None: nothing does.
     """
 
-    def __init__(self, app: Any, listener: socket.socket) -> None:
+    def __init__(
+        self, app: Any, listener: socket.socket, limits: Limits | None = None, tls: ssl.SSLContext | None = None
+    ) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
-                http=_Connection,
+                http=TurnConnection,
                 ws="none",
                 lifespan="off",
                 log_config=None,
-                log_level="error",  # "Invalid HTTP request received" is the caller's business, and a flood on demand
+                log_level="error",  # what callers do wrong is their business, and a flood on demand
                 access_log=False,
                 server_header=False,
-                timeout_keep_alive=75,  # longer than what balancers keep an idle connection for, so that they close it
-                timeout_graceful_shutdown=int(GRACE_S),
-                backlog=_BACKLOG,
+                proxy_headers=False,  # nobody here asks who the caller says it is
             )
         )
-        self.server_state = self._state = _State()
-        self._listener = listener
+        limits = limits or Limits()
+        self.server_state = self._state = State(limits)
+        self._turn = Turn()
+        self._reception = Reception(listener, limits, self._connection, tls)
+
+    @property
+    def refused(self) -> int:
+        """How many connections were turned away because there was no room for them."""
+        return self._reception.refused
+
+    @property
+    def hung_up(self) -> int:
+        """How many connections were ended because their callers had stalled."""
+        return self._state.hung_up
+
+    def _connection(self) -> Connection:
+        connection = TurnConnection(self.config, self._state, {"allowance": self._state.allowance})
+        connection.turn = self._turn
+        return connection
 
     async def run_until_stopped(self) -> None:
         """Serve until `stop`."""
-        await self.serve(sockets=[self._listener])
+        await self.serve()
 
     def stop(self) -> None:
         """Answer what has been asked, then end; a second call ends at once."""
@@ -126,31 +90,43 @@ class Server(uvicorn.Server):
         """Leave the signals alone: who runs the server decides what they mean."""
         yield
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to accept."""
+        await self._reception.open()
+        self.started = True
+
     async def on_tick(self, counter: int) -> bool:
-        """Do what uvicorn does ten times a second, and once a second hang up on the stalled."""
-        if counter % _TICKS_PER_S == 0:
-            now_s = asyncio.get_running_loop().time()
-            for connection in list(self.server_state.connections):
-                if isinstance(connection, _Connection):
-                    connection.hang_up_if_stalled(now_s)
+        """Do what uvicorn does ten times a second, and hang up on those whose time is as good as over."""
+        until_s = asyncio.get_running_loop().time() + _AHEAD_S
+        for connection in [each for each in self._state.connections if each.deadline_s < until_s]:  # type: ignore[union-attr]  # all are ours
+            connection.hang_up()  # type: ignore[union-attr]
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """End in order.
 
         1. No new connections. 2. Each connection gets one more answer, which says that it is the last. 3. Only then
-        close what is still open: uvicorn alone closes idle keep-alive connections at once, and a request that was on
-        its way through one is lost.
+        close what is idle: uvicorn alone closes it at once, and a request that was on its way is lost. 4. Whoever still
+        owes half a request, or does not take an answer, is hung up on.
         """
-        for server in self.servers:
-            server.close()
+        self._reception.close()
         self._state.draining = True
-        deadline_s = asyncio.get_running_loop().time() + DRAIN_S
-        while self.server_state.connections and not self.force_exit:
-            if asyncio.get_running_loop().time() > deadline_s:
-                break
-            await asyncio.sleep(0.02)
-        await super().shutdown(sockets)
+        await self._wait(DRAIN_S, lambda: not self._state.connections)
+        for connection in list(self._state.connections):
+            connection.shutdown()
+        await self._wait(GRACE_S, lambda: not self._state.connections and not self._state.tasks)
+        for connection in list(self._state.connections):
+            connection.transport.abort()
+        # Whoever read a body hears that its caller has gone, and writes nothing; only one that hangs is left.
+        await self._wait(_NOTICE_S * 5, lambda: not self._state.tasks)
+        for task in list(self._state.tasks):
+            task.cancel()
+
+    async def _wait(self, most_s: float, done: Callable[[], bool]) -> None:
+        for _ in range(round(most_s / _NOTICE_S)):
+            if done() or self.force_exit:
+                return
+            await asyncio.sleep(_NOTICE_S)
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -11,12 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from schemas.features import Number
-from scoring.session import Session, Tensor
+from scoring.session import SCORE, Session, Tensor
 
 NUMBERS: Final = "numbers"
 CATEGORIES: Final = "categories"
-# What the XDM door answers, under one name whatever the model's task.
-SCORE: Final = "score"
 
 _FINITE: Final = float(np.finfo(np.float64).max)
 

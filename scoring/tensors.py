@@ -59,6 +59,28 @@ DATATYPES: Final = {
 _NAMES: Final = {each.dtype: each.name for each in DATATYPES.values()}
 
 
+def from_values(datatype: Datatype, shape: list[int], values: list[Any], field: str) -> Array:
+    """Return the array that a tensor's `data` stands for; `None` is a missing number or string.
+
+    Args:
+        datatype, shape: what it says of itself.
+        values: of that datatype, flat or all in rows.
+        field: where it stands in the request.
+
+    Raises:
+        Problem: they do not fit the shape, or one is beyond the datatype.
+
+    >>> from_values(DATATYPES["FP64"], [2, 1], [[1.0], [None]], "inputs[0].data")
+    array([[ 1.],
+           [nan]])
+    """
+    if values and type(values[0]) is list:
+        values = _flattened(values, shape, field)
+    if len(values) != prod(shape):
+        raise _miscounted(field, len(values), shape)
+    return _array(values, datatype, field).reshape(shape)
+
+
 def from_json(datatype: Datatype, shape: list[int], data: bytes, field: str) -> Array:
     """Return the array that a tensor's `data` stands for; `null` is a missing number or string.
 
@@ -75,14 +97,12 @@ def from_json(datatype: Datatype, shape: list[int], data: bytes, field: str) -> 
            [nan,  4.]])
     """
     try:
-        values = _flattened(datatype.rows.decode(data), shape, field) if _nested(data) else datatype.flat.decode(data)
+        values = (datatype.rows if _nested(data) else datatype.flat).decode(data)
     except msgspec.ValidationError as error:
         _refuse_element(error, datatype, field)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise invalid(field, "is not JSON") from None
-    if len(values) != prod(shape):
-        raise _miscounted(field, len(values), shape)
-    return _array(values, datatype, field).reshape(shape)
+    return from_values(datatype, shape, values, field)
 
 
 def _flattened(rows: list[list[Any]], shape: list[int], field: str) -> list[Any]:

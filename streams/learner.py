@@ -294,6 +294,8 @@ class Learner:
         self._metrics.version().set(self._engine.version(self._name))
         self._metrics.epoch(home.partition).set(owned.held.epoch)
         total(self._metrics.rewinds(home.partition), self._app.consumer.rewinds[home])
+        for kind, count in owned.training.guard.counts.items():
+            total(self._metrics.guarded(kind), count)
         in_flight = self._app.consumer.in_flight(home)
         came = owned.intake.through - owned.since + in_flight
         return [Balance(EXAMPLES_LAW, home.partition, came, asdict(owned.counts) | {"in_flight": in_flight})]

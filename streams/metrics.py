@@ -72,6 +72,9 @@ class Metrics:
         )
         self.broken = self._gauge("conservation_broken", "1 while a law has been broken for long.", "law", "partition")
         self.misplaced = self._counter("misplaced", "Records whose key is not their event's identity.", "partition")
+        self.forwarded = self._counter(
+            "forwarded", "Events that an edge had scored, by whether its score was taken.", "partition", "score"
+        )
         self.dead_letters = self._counter("dead_letters", "Records put aside since the start, by stage.", "stage")
 
         # How it gets on.
@@ -96,9 +99,12 @@ class Metrics:
         self.learned_age = self._gauge(
             "learned_through_age", "Age of the newest example learned, in event time.", unit="seconds"
         )
+        self.guarded = self._counter(
+            "guarded", "Examples, and breaches, that the guards have dealt with, by kind; see docs/guards.md.", "kind"
+        )
         self._of_partitions = (
             self.came, self.parts, self.difference, self.broken, self.misplaced, self.lag, self.rewinds, self.epoch,
-            self.snapshot,
+            self.snapshot, self.forwarded, self.guarded,
         )  # fmt: skip
 
     def forget_partitions(self) -> None:

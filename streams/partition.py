@@ -14,11 +14,12 @@ from dataclasses import dataclass, field
 from aiokafka import ConsumerRecord
 
 from learners.join import Closed, Join, Pending
-from schemas.errors import Poison, StateUnreadable
+from schemas.errors import EventInvalid, Poison, StateUnreadable
 from schemas.features import Spec
 from schemas.generated import APPLIES, OUTCOME
 from schemas.profile import Profile
-from schemas.reader import FUTURE_MS, Reader, X
+from schemas.reader import FUTURE_MS, Event, Reader, X
+from schemas.score_header import EdgeScore, ScoreHeader
 from schemas.tick import TICK_HEADER, read_tick
 from streams.changes import (
     FORMAT,
@@ -39,7 +40,8 @@ class Taken:
     """What a chunk comes to.
 
     Attributes:
-        pendings: one per event that the model applies to, in log order; they want a score.
+        pendings: one per event that the model applies to, in log order.
+        forwarded: what an edge said of those that it had scored, by `Pending.number`; the others want a score.
         closed: labels that became known, in log order.
         dead: records that can never be processed, and why.
         touched: visitors whose profile changed, with the profile as the chunk leaves it.
@@ -47,15 +49,18 @@ class Taken:
     """
 
     pendings: list[Pending] = field(default_factory=list)
+    forwarded: dict[int, EdgeScore] = field(default_factory=dict)
     closed: list[Closed] = field(default_factory=list)
     dead: list[tuple[ConsumerRecord, Poison]] = field(default_factory=list)
     touched: dict[str, Profile] = field(default_factory=dict)
     forgotten: set[str] = field(default_factory=set)
 
     @property
-    def rows(self) -> list[X]:
-        """The model's input for each pending."""
-        return [pending.x for pending in self.pendings]
+    def unscored(self) -> list[Pending]:
+        """The pendings that want a score."""
+        if not self.forwarded:
+            return self.pendings
+        return [pending for pending in self.pendings if pending.number not in self.forwarded]
 
 
 @dataclass(slots=True)
@@ -70,13 +75,16 @@ class Counts:
     late: int = 0  # of the scored ones: no label will be known for them
     misplaced: int = 0  # of all: the record's key is not its event's identity
     gaps: int = 0  # offsets that hold no record, those before the first one read among them
+    forwarded: int = 0  # of the scored ones: by an edge, and taken from there
+    forwarded_unusable: int = 0  # of the scored ones: by an edge too, but what it says cannot be taken
 
     @classmethod
     def sum(cls, parts: Iterable[Counts]) -> Counts:
         """Return the counts of several partitions together.
 
         >>> Counts.sum([Counts(scored=1), Counts(scored=2, late=1)])
-        Counts(scored=3, not_applicable=0, duplicate=0, dead=0, ticks=0, late=1, misplaced=0, gaps=0)
+        Counts(scored=3, not_applicable=0, duplicate=0, dead=0, ticks=0, late=1, misplaced=0, gaps=0, forwarded=0,
+               forwarded_unusable=0)
         """
         rows = [[getattr(part, name) for name in cls.__dataclass_fields__] for part in parts]
         return cls(*(sum(column) for column in zip(*rows, strict=True)))
@@ -114,6 +122,7 @@ class Partition:
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
         self._spec = reader.spec
+        self._header = ScoreHeader(reader)
         self.next_offset = -1
         self.newest_ms = 0
         self.seq = 0
@@ -174,6 +183,10 @@ class Partition:
             self._changes.outcomes.append((time_ms, visitor))
         if x is not None:
             pending = Pending(event.id, visitor, time_ms, x, number=self._events)
+            if record.headers and (said := self._said_by_edge(record, event, x)) is not None:
+                # What was known when it was scored, which is not always what is known when it is read.
+                pending.x, pending.score, pending.version = said.x, said.score, said.version
+                taken.forwarded[pending.number] = said
             taken.pendings.append(pending)
             self.counts.scored += 1
             if late:
@@ -191,6 +204,22 @@ class Partition:
         self.profiles.move_to_end(visitor)
         if time_ms > self.newest_ms:
             self._advance(time_ms, taken)
+
+    def _said_by_edge(self, record: ConsumerRecord, event: Event, x: X) -> EdgeScore | None:
+        """Return the score with which an edge forwarded a record; None where there is none, or none that can be taken.
+
+        The record itself decides, nothing else: so whoever reads it again decides the same.
+        """
+        value = self._header.find(record.headers)
+        if value is None:
+            return None
+        try:
+            said = self._header.read(value, event, x)
+        except EventInvalid:
+            self.counts.forwarded_unusable += 1
+            return None
+        self.counts.forwarded += 1
+        return said
 
     def _tick(self, record: ConsumerRecord, taken: Taken) -> None:
         time_ms = read_tick(record.value)

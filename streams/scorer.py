@@ -49,6 +49,7 @@ class Owned:
     intake: Intake
     busy_at_s: float
     misplaced_told: bool = False
+    unusable_told: bool = False
 
 
 class Scorer:
@@ -96,7 +97,8 @@ class Scorer:
                 return  # the state is of an earlier moment than the commit: what lies between is read again
             session = self._engine.session(self._name)  # one version for the whole chunk
 
-            # 1. Decide: who, when, what, x. 2. Score. 3. Send. 4. Hold the acknowledgement until all of it is durable.
+            # 1. Decide: who, when, what, x. 2. Score, but for what an edge has scored. 3. Send. 4. Hold the
+            # acknowledgement until all of it is durable.
             with self._metrics.chunk().time():
                 owned.state.counts.gaps += owned.intake.add(message)
                 taken = owned.state.take(message.value)
@@ -111,8 +113,9 @@ class Scorer:
                 await self._settle(owned)
 
     def _score(self, taken: Taken, session: Session) -> None:
-        if taken.pendings:
-            for pending, score in zip(taken.pendings, session.score(taken.rows), strict=True):
+        if unscored := taken.unscored:
+            scores = session.score([pending.x for pending in unscored])
+            for pending, score in zip(unscored, scores, strict=True):
                 pending.score = score
                 pending.version = session.version
 
@@ -142,6 +145,13 @@ class Scorer:
             (PROFILES, partition, self._profile_records(taken)),
         ):
             owned.held.sent += await self._sender.send_chunk(self._topic[topic], to, records)
+        if owned.state.counts.forwarded_unusable and not owned.unusable_told:
+            owned.unusable_told = True
+            log.warning(
+                "forwarded_unusable partition=%d: a record has an edge's score that no model of this definition can "
+                "have made; such events are scored here (counted, told once)",
+                partition,
+            )
         if owned.state.counts.misplaced and not owned.misplaced_told:
             owned.misplaced_told = True
             log.warning(
@@ -153,6 +163,7 @@ class Scorer:
     def _score_records(self, taken: Taken, learned_through: LearnedThrough) -> Iterator[Record]:
         now_ms = time.time_ns() // 1_000_000
         for pending in taken.pendings:
+            said = taken.forwarded.get(pending.number)
             score = Score(
                 id=score_id(self._name, pending.event),
                 event=pending.event,
@@ -160,9 +171,9 @@ class Scorer:
                 model=self._name,
                 version=pending.version,
                 score=pending.score,
-                learned_through=learned_through,
+                learned_through=learned_through if said is None else said.learned,
                 event_time=pending.time_ms,
-                scored_at=now_ms,
+                scored_at=now_ms if said is None else said.scored_at_ms,
                 valid_until=pending.time_ms + self._model.spec.within_ms,
             )
             yield pending.visitor.encode(), encode(score)
@@ -280,6 +291,8 @@ class Scorer:
                 Balance(LABELS_LAW, partition, join.positive + join.negative, {"sent": state.seq}),
             ]
             total(self._metrics.misplaced(partition), counts.misplaced)
+            total(self._metrics.forwarded(partition, "taken"), counts.forwarded)
+            total(self._metrics.forwarded(partition, "unusable"), counts.forwarded_unusable)
             total(self._metrics.rewinds(partition), self._app.consumer.rewinds[tp])
             self._metrics.epoch(partition).set(owned.held.epoch)
             self._metrics.snapshot(partition).set(state.snapshot_progress)

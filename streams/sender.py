@@ -14,12 +14,14 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from aiokafka import AIOKafkaProducer
+from aiokafka.errors import ProducerClosed
 from aiokafka.partitioner import DefaultPartitioner
 
 from streams.topics import MIB
 
 Header = tuple[str, bytes]
 Record = tuple[bytes | None, bytes | None]
+Stamped = tuple[bytes | None, bytes | None, int | None, list[Header]]
 _BATCH_BYTES: Final = MIB // 2
 _LARGEST_BYTES: Final = 17 * MIB
 # After it a request counts as lost, its connection is closed, and it is sent again.
@@ -69,19 +71,34 @@ class Sender:
             await self._producer.stop()
             self._producer = None
 
+    async def abandon(self) -> None:
+        """Disconnect at once: what is waiting is not sent, and its futures say so."""
+        if self._producer is not None:
+            producer, self._producer = self._producer, None
+            producer._message_accumulator.fail_all(ProducerClosed())
+            await producer.stop()
+
     async def send_chunk(self, topic: str, partition: int, records: Iterable[Record]) -> list[asyncio.Future[Any]]:
         """Queue records for one partition, in order; return the futures that say when they are durable."""
+        return await self.send_stamped(topic, partition, ((key, value, None, []) for key, value in records))
+
+    async def send_stamped(self, topic: str, partition: int, records: Iterable[Stamped]) -> list[asyncio.Future[Any]]:
+        """Queue records with a time, in milliseconds, and headers for one partition; else as `send_chunk`."""
         producer = self._running()
         sent: list[asyncio.Future[Any]] = []
         batch = producer.create_batch()
-        for key, value in records:
-            if batch.append(key=key, value=value, timestamp=None) is not None:
+        for key, value, timestamp_ms, headers in records:
+            if batch.append(key=key, value=value, timestamp=timestamp_ms, headers=headers) is not None:
                 continue
             if batch.record_count():
                 sent.append(self._counted(await producer.send_batch(batch, topic, partition=partition)))
                 batch = producer.create_batch()
-            if batch.append(key=key, value=value, timestamp=None) is None:  # larger than a batch: it goes alone
-                sent.append(self._counted(await producer.send(topic, value, key, partition=partition)))
+            if batch.append(key=key, value=value, timestamp=timestamp_ms, headers=headers) is None:
+                # Larger than a batch: it goes alone.
+                alone = await producer.send(
+                    topic, value, key, partition=partition, timestamp_ms=timestamp_ms, headers=headers
+                )
+                sent.append(self._counted(alone))
                 batch = producer.create_batch()
         if batch.record_count():
             sent.append(self._counted(await producer.send_batch(batch, topic, partition=partition)))

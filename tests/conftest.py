@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +13,7 @@ from streams.broker import EmbeddedBroker
 
 # Of the tests' own, so that nothing is written into the home of whoever runs them.
 os.environ.setdefault("FRESHET_STATE_KEY", "the key that seals the state of tests")
+os.environ.setdefault("FRESHET_SPILL", str(Path(tempfile.gettempdir(), "freshet-test-spill")))
 
 
 @pytest.fixture(scope="session")

@@ -18,6 +18,7 @@ COMMANDS = {
     "worker": "Run one worker process: the scorer or the learner.",
     "status": "How far every model has come, from Kafka alone; whether the books add up.",
     "edge": "Run one edge: an event in over HTTP, a score out.",
+    "keys": "API keys for the callers of an edge: new, list.",
     "broker": "The embedded Kafka broker: up, down, status, prefetch, wipe.",
     "topics": "List the topics, or create those that are missing.",
     "produce": "Send events (JSON lines) to the `events` topic, keyed by visitor.",

@@ -26,6 +26,8 @@ from streams.demo.answer import Answer
 
 CONNECTIONS: Final = 8
 TIMEOUT_S: Final = 2.0
+# The events that are asked about come to `events` by the replay: forwarded, each would come twice.
+PATH: Final = "/v1/events?forward=false"
 _LONGEST_READ_BYTES: Final = 65536
 
 
@@ -140,7 +142,7 @@ def ask(connection: Connection, event: bytes) -> _Score:
         Unanswered: there is none, whatever the reason.
     """
     try:
-        response = connection.request("POST", "/v1/events", event)
+        response = connection.request("POST", PATH, event)
         if response.status != 200:
             raise Unanswered(f"status {response.status}")
         answer = _read_scores(response.body)

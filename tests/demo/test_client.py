@@ -91,7 +91,7 @@ def test_requests_share_a_connection(edge: FakeEdge) -> None:
     connection.close()
 
     assert edge.connections == 1
-    assert edge.requests == [("/v1/events", EVENT)] * 3
+    assert edge.requests == [("/v1/events?forward=false", EVENT)] * 3
 
 
 def test_a_connection_that_the_edge_closes_is_opened_again(edge: FakeEdge) -> None:

@@ -39,7 +39,7 @@ def call(
 
     Args:
         door: the application.
-        method, path: of the request.
+        method, path: of the request; with `?` and what follows it, if there is anything.
         body: whole, or in pieces.
         headers: of the request.
         hang_up: after the last piece, instead of saying that it was the last.
@@ -65,7 +65,8 @@ def call(
     scope = {
         "type": "http",
         "method": method,
-        "path": path,
+        "path": path.partition("?")[0],
+        "query_string": path.partition("?")[2].encode(),
         "headers": [(name.lower().encode(), value.encode()) for name, value in (headers or {}).items()],
     }
     asyncio.run(door(scope, receive, send))

@@ -6,22 +6,26 @@ import asyncio
 import http.client
 import json
 import socket
+import ssl
 import threading
 from types import TracebackType
 from typing import Any, Self
 
+import uvloop
+
 from scoring.application import Application
+from scoring.limits import Limits
 from scoring.server import Server, listen
 
 
 class Serving:
     """A door behind a real socket while the `with` block runs."""
 
-    def __init__(self, door: Application) -> None:
+    def __init__(self, door: Application, limits: Limits | None = None, tls: ssl.SSLContext | None = None) -> None:
         listener = listen("127.0.0.1", 0)
         self.port: int = listener.getsockname()[1]
-        self.server = Server(door, listener)
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()))
+        self.server = Server(door, listener, limits, tls)
+        self._thread = threading.Thread(target=lambda: uvloop.run(self._run()))
         self._loop: asyncio.AbstractEventLoop | None = None
         self._running = threading.Event()
 
@@ -73,3 +77,23 @@ def everything(connection: socket.socket) -> bytes:
     except ConnectionResetError:
         pass
     return received
+
+
+def reply(connection: socket.socket) -> tuple[int, dict[str, Any]]:
+    """Return status and JSON of the last response on a connection, when the other side has closed it."""
+    head, _, body = everything(connection).rpartition(b"\r\n\r\n")
+    return int(head.rpartition(b"HTTP/1.1 ")[2][:3]), json.loads(body)
+
+
+def take(connection: socket.socket) -> int:
+    """Return the status of the next response, once it is there whole."""
+    received = b""
+    while b"\r\n\r\n" not in received:
+        part = connection.recv(65536)
+        assert part, f"closed after {received!r}"
+        received += part
+    head, _, body = received.partition(b"\r\n\r\n")
+    length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r")[0])
+    while len(body) < length:
+        body += connection.recv(65536)
+    return int(head[9:12])

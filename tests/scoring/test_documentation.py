@@ -60,6 +60,7 @@ def test_each_command_is_answered(environment: dict[str, str], number: int) -> N
     answers = [json.loads(line) for line in done.stdout.splitlines()]
     assert (done.returncode, len(answers)) == (0, COMMANDS[number].count("curl"))
     assert [answer for answer in answers if isinstance(answer, dict) and "error" in answer] == []
+    assert "urn:freshet:problem" not in done.stdout
 
 
 def test_the_program_prints_scores(environment: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,10 +20,6 @@ from schemas.profile import Profile
 from schemas.reader import Reader
 from schemas.records import Alias, VisitorProfile, encode
 from scoring.body import LARGEST_BODY_BYTES
-from scoring.door import Door
-from scoring.engine import Engine
-from scoring.profiles import Profiles
-from scoring.registry import Registry
 from scoring.session import Session
 from tests.scoring.artifacts import (
     DAY_MS,
@@ -36,42 +32,11 @@ from tests.scoring.artifacts import (
     unanswering,
     weighted,
 )
-from tests.scoring.asgi import Reply, call
+from tests.scoring.asgi import call
+from tests.scoring.edges import Edge, dumps
 
 # What no answer may show: where our files are, what our classes are called, where in memory things lie.
 INSIDES = re.compile(rb"0x[0-9a-f]{5,}|Traceback|\.py\b|site-packages|msgspec|fastavro|onnx|schemas\.|\w+Error\b")
-
-
-class Edge:
-    """A door, and what stands behind it."""
-
-    def __init__(self, *releases: Any) -> None:
-        self.engine = Engine()
-        self.registry = Registry()
-        self.profiles = Profiles()
-        self.door = Door(self.engine, self.registry, self.profiles, clock=lambda: EVENT_MS + 1000)
-        for each in releases:
-            self.engine.swap(Session(each), now_ms=0)
-
-    def post(self, body: Any, **how: Any) -> Reply:
-        reply = call(self.door, "POST", "/v1/events", body if isinstance(body, bytes) else dumps(body), **how)
-        assert reply is not None
-        return reply
-
-    def get(self, path: str, method: str = "GET") -> Reply:
-        reply = call(self.door, method, path)
-        assert reply is not None
-        return reply
-
-    def remember(
-        self, times: list[list[int]], last: list[list[int]], *, seen: int = EVENT_MS - 1, as_of: int = 77
-    ) -> None:
-        record = VisitorProfile(model="m", visitor="v", seen=seen, times=times, last=last)
-        self.profiles.put("m", "v", encode(record), as_of)
-
-
-def dumps(value: Any) -> bytes:
-    return json.dumps(value).encode()
 
 
 @pytest.fixture
@@ -102,6 +67,8 @@ def test_an_event_is_answered_with_a_score_and_where_it_comes_from(edge: Edge) -
             }
         ],
         "profile": {"known": False, "asOf": None},
+        "forwarded": False,
+        "notForwarded": "off",
     }
 
 

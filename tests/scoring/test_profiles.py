@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import random
+import tracemalloc
 from collections import OrderedDict
 
 import pytest
@@ -41,14 +43,13 @@ def test_the_newest_record_of_a_visitor_counts() -> None:
 
 
 def test_models_have_visitors_of_their_own() -> None:
-    """One model's crowd does not push out another's visitor, and their profiles are not mixed up."""
-    profiles = Profiles(most=2)
+    """Their profiles are not mixed up, and each knows how many it has and how far it has come."""
+    profiles = Profiles()
     profiles.put("quiet", "v", record(1), as_of_ms=1)
     for number in range(10):
-        profiles.put("busy", f"v{number}", record(2), as_of_ms=2)
+        profiles.put("busy", f"v{number % 2}", record(2), as_of_ms=2)
 
-    assert profiles.get("quiet", "v") is not None
-    assert profiles.get("busy", "v") is None
+    assert [profiles.get(model, "v") is None for model in ("quiet", "busy")] == [False, True]
     assert [profiles.visitors(model) for model in ("quiet", "busy", "unheard of")] == [1, 2, 0]
     assert [profiles.as_of_ms(model) for model in ("quiet", "busy", "unheard of")] == [1, 2, None]
 
@@ -82,25 +83,56 @@ def test_a_damaged_record_is_told_once_and_makes_the_visitor_new(
 
 
 @given(
-    most=st.integers(1, 4),
-    uses=st.lists(st.tuples(st.sampled_from(["put", "get", "forget"]), st.sampled_from("abcdef")), max_size=60),
+    most_bytes=st.integers(0, 4000),
+    uses=st.lists(
+        st.tuples(st.sampled_from(["put", "get", "forget"]), st.sampled_from("abcdefgh"), st.integers(0, 40)),
+        max_size=60,
+    ),
 )
-def test_the_least_recently_used_visitor_goes_first(most: int, uses: list[tuple[str, str]]) -> None:
-    """Whatever the order of updates and questions, it holds what a plain list by last use would hold."""
-    profiles = Profiles(most=most)
-    expected: OrderedDict[str, None] = OrderedDict()
+def test_the_least_recently_used_visitors_go_first_when_the_bytes_are_full(
+    most_bytes: int, uses: list[tuple[str, str, int]]
+) -> None:
+    """Whatever the order of updates and questions: within the bytes, and those who are there are the last used."""
+    profiles = Profiles(most_bytes)
+    by_use: OrderedDict[str, None] = OrderedDict()
 
-    for use, visitor in uses:
+    for use, visitor, times in uses:
         if use == "put":
-            profiles.put("m", visitor, record(), as_of_ms=1)
-            expected.pop(visitor, None)
-            expected[visitor] = None
-            if len(expected) > most:
-                expected.popitem(last=False)
+            value = encode(VisitorProfile(model="m", visitor=visitor, seen=7, times=[[5] * times], last=[]))
+            profiles.put("m", visitor, value, as_of_ms=1)
+            by_use[visitor] = None
+            by_use.move_to_end(visitor)
         elif use == "forget":
             profiles.forget("m", visitor)
-            expected.pop(visitor, None)
+            by_use.pop(visitor, None)
         elif profiles.get("m", visitor) is not None:
-            expected.move_to_end(visitor)
+            by_use.move_to_end(visitor)
 
-    assert {each for each in "abcdef" if profiles.get("m", each) is not None} == set(expected)
+        assert profiles.used_bytes <= most_bytes or profiles.visitors("m") == 0
+    kept = profiles.visitors("m")
+    last_used = list(by_use)[-kept:] if kept else []
+    assert [visitor for visitor in by_use if profiles.get("m", visitor) is not None] == last_used
+
+
+def test_the_bytes_are_those_that_python_takes() -> None:
+    """Within 15 %: while they fill up, and when most have been replaced."""
+    chance = random.Random(1)
+    values = [record_of(chance.randint(0, 20)) for _ in range(50)]
+    tracemalloc.start()
+    before = tracemalloc.get_traced_memory()[0]
+    profiles = Profiles(most_bytes=2_000_000)
+
+    ratios = []
+    for number in range(20_000):
+        visitor, value = f"{chance.getrandbits(128):032x}", bytes(bytearray(values[number % 50]))
+        profiles.put("purchase-propensity", visitor, value, 1_767_225_600_000 + number)
+        if number in {500, 2000, 19_999}:
+            ratios.append((tracemalloc.get_traced_memory()[0] - before) / profiles.used_bytes)
+    tracemalloc.stop()
+
+    assert 1_800_000 < profiles.used_bytes <= 2_000_000
+    assert [ratio for ratio in ratios if not 0.85 < ratio < 1.15] == []
+
+
+def record_of(times: int) -> bytes:
+    return encode(VisitorProfile(model="m", visitor="v", seen=7, times=[[1_767_225_600_000] * times], last=[]))

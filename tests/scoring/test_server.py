@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+import select
 import socket
 import threading
 import time
@@ -11,26 +12,40 @@ from collections.abc import Iterator
 
 import pytest
 
-import scoring.server
 from schemas.errors import PortTaken
 from scoring.door import Door
 from scoring.engine import Engine
+from scoring.limits import Limits
 from scoring.profiles import Profiles
 from scoring.registry import Registry
-from scoring.server import DRAIN_S, GRACE_S, LARGEST_HEAD_BYTES, listen
+from scoring.server import DRAIN_S, GRACE_S, listen
 from scoring.session import Session
 from tests.scoring.artifacts import event, release
-from tests.scoring.serving import Serving, everything, post
+from tests.scoring.serving import Serving, everything, post, reply, take
 
 EVENT = event(timestamp="2020-01-01T00:00:00Z")
 HEAD = b"POST /v1/events HTTP/1.1\r\nhost: x\r\n"
 
 
-@pytest.fixture
-def serving() -> Iterator[Serving]:
+IMPATIENT = Limits(request_s=0.6, idle_s=30.0)
+
+
+@pytest.fixture(scope="module")
+def door() -> Door:
     engine = Engine()
     engine.swap(Session(release(3)), now_ms=0)
-    with Serving(Door(engine, Registry(), Profiles())) as serving:
+    return Door(engine, Registry(), Profiles())
+
+
+@pytest.fixture
+def serving(door: Door) -> Iterator[Serving]:
+    with Serving(door) as serving:
+        yield serving
+
+
+@pytest.fixture
+def impatient(door: Door) -> Iterator[Serving]:
+    with Serving(door, IMPATIENT) as serving:
         yield serving
 
 
@@ -78,11 +93,10 @@ def test_a_body_in_single_bytes_is_read(serving: Serving) -> None:
         pytest.param(HEAD + b"content-length: 2\r\n\r\n{}POST /v1/ev", id="one request and a bit"),
     ],
 )
-def test_who_stalls_is_hung_up_on(serving: Serving, monkeypatch: pytest.MonkeyPatch, first: bytes) -> None:
+def test_who_stalls_is_hung_up_on(impatient: Serving, first: bytes) -> None:
     """However far the request had come, also when another byte comes now and then; others are not."""
-    monkeypatch.setattr(scoring.server, "PATIENCE_S", 0.5)
     over = threading.Event()
-    with contextlib.closing(serving.raw(first)) as raw, contextlib.closing(serving.connect()) as idle:
+    with contextlib.closing(impatient.raw(first)) as raw, contextlib.closing(impatient.connect()) as idle:
         post(idle, EVENT)
 
         def drip() -> None:
@@ -97,37 +111,36 @@ def test_who_stalls_is_hung_up_on(serving: Serving, monkeypatch: pytest.MonkeyPa
         took_s = time.monotonic() - started
         over.set()
         dripping.join(5)
-        time.sleep(max(0.0, 1.6 - took_s))
+        time.sleep(max(0.0, 1.0 - took_s))
 
-        assert took_s < 4
+        assert took_s < 2
         assert post(idle, EVENT)[0] == 200
 
 
-def test_blank_lines_do_not_hold_a_connection(serving: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
-    """They are allowed between requests, and owe one."""
-    monkeypatch.setattr(scoring.server, "PATIENCE_S", 0.5)
-    with contextlib.closing(serving.raw(HEAD + b"content-length: 2\r\n\r\n{}")) as raw:
-        raw.recv(65536)
-        raw.sendall(b"\r\n")
+def test_blank_lines_do_not_hold_a_connection(door: Door) -> None:
+    """They are allowed between requests, and begin none."""
+    with Serving(door, Limits(idle_s=0.5)) as serving, contextlib.closing(serving.raw()) as raw:
+        raw.sendall(HEAD + b"content-length: 2\r\n\r\n{}")
+        take(raw)
         started = time.monotonic()
+        while not (over := select.select([raw], [], [], 0.1)[0]) and time.monotonic() - started < 4:
+            raw.sendall(b"\r\n")
 
-        everything(raw)
-
-        assert time.monotonic() - started < 4
+        assert over
+        assert raw.recv(65536) == b""
 
 
 @pytest.mark.parametrize("line", [b"x-long: ", b"GET /"])
 def test_a_head_without_end_is_cut_off(serving: Serving, line: bytes) -> None:
-    """One header, or one path, that goes on and on: refused at 64 KiB, whatever is still to come."""
+    """One header, or one path, that goes on and on: refused in words, whatever is still to come."""
     first = line if line.startswith(b"GET") else HEAD + line
     with contextlib.closing(serving.raw(first)) as raw:
-        sent = 0
-        with contextlib.suppress(OSError):
-            while sent < 100 * LARGEST_HEAD_BYTES:
-                raw.sendall(b"x" * 16384)
-                sent += 16384
+        for _ in range(200):
+            raw.sendall(b"x" * 100)
+        status, problem = reply(raw)
 
-        assert sent < 100 * LARGEST_HEAD_BYTES
+    assert (status, problem["type"]) == (431, "urn:freshet:problem:head-too-large")
+    assert "16384 bytes" in problem["detail"]
 
 
 def test_noise_is_answered_4xx_or_not_at_all(serving: Serving) -> None:
@@ -197,7 +210,8 @@ def test_the_end_drops_nobody_who_is_being_served(serving: Serving) -> None:
 
 
 def test_the_end_does_not_wait_for_the_stalled(serving: Serving) -> None:
-    """A hundred half requests, of every kind, and idle connections: it ends in less than 5 s all the same."""
+    """A hundred half requests, of every kind, and idle connections: it ends in less than 5 s all the same, and says
+    nothing to those that have not said all."""
     firsts = [b"", b"POST /v1/ev", HEAD, HEAD + b"content-length: 100\r\n\r\n{", HEAD + b"content-length: 2\r\n\r\n{}"]
     stalled = [serving.raw(firsts[number % 5]) for number in range(100)]
     time.sleep(0.2)
@@ -206,6 +220,9 @@ def test_the_end_does_not_wait_for_the_stalled(serving: Serving) -> None:
     serving.stop(within_s=5)
 
     assert time.monotonic() - started < 5
+    answers = [everything(each) for each in stalled]
+    assert {answer[:13] for answer in answers} == {b"", b"HTTP/1.1 400 "}
+    assert sum(answer == b"" for answer in answers) == 80
     for each in stalled:
         each.close()
 

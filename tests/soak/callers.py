@@ -97,7 +97,7 @@ class Callers:
             port, http.client.HTTPConnection("127.0.0.1", port, timeout=_PATIENCE_S)
         )
         try:
-            connection.request("POST", "/v1/events", _BODY)
+            connection.request("POST", "/v1/events?forward=false", _BODY)
             response = connection.getresponse()
             answer = json.loads(response.read())
         except (OSError, http.client.HTTPException, ValueError) as error:
@@ -116,7 +116,7 @@ def _is_ready(port: int) -> bool:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=1)
     try:
         # Not health alone: it is ready without any model too, before it has read of the first.
-        for method, path, body in (("GET", "/v2/health/ready", None), ("POST", "/v1/events", _BODY)):
+        for method, path, body in (("GET", "/v2/health/ready", None), ("POST", "/v1/events?forward=false", _BODY)):
             connection.request(method, path, body)
             response = connection.getresponse()
             answer = response.read()

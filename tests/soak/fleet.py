@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import http.client
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -27,6 +28,9 @@ _PART_BYTES: Final = "20000"
 _LOOK_EVERY_S: Final = 0.05
 _STOP_WITHIN_S: Final = 40.0
 _MOST_BY_ITSELF: Final = 50
+# Less than a topic's partitions have by then.
+_FULL_BYTES: Final = 16 * 1024
+_GIVES_UP_WITHIN_S: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,6 +241,13 @@ async def became(true: Callable[[], bool], within_s: float = float("inf")) -> bo
     return True
 
 
+def _lives(pid: int) -> bool:
+    try:
+        return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+
+
 class OwnBroker:
     """An embedded broker of a soak's own, on one port for good, that can be killed and frozen."""
 
@@ -271,6 +282,22 @@ class OwnBroker:
             await asyncio.sleep(lasting_s)
         finally:
             os.kill(pid, signal.SIGCONT)
+
+    async def fill(self, away_s: float) -> None:
+        """Have its disk full, until it gives up, and start it again after a while, when there is room.
+
+        No file of it may grow any more: what it writes fails as on a full disk, in the middle of an append too.
+        """
+        pid = self._pid()
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (_FULL_BYTES, _FULL_BYTES))
+        gave_up = await became(lambda: not _lives(pid), _GIVES_UP_WITHIN_S)
+        if not gave_up:
+            os.kill(pid, signal.SIGKILL)
+        self._broker.stop()
+        await asyncio.sleep(away_s)
+        await asyncio.to_thread(self._broker.start)
+        if not gave_up:
+            raise RuntimeError(f"the broker did not notice within {_GIVES_UP_WITHIN_S:g} s that its disk was full")
 
     def _pid(self) -> int:
         state = running(self._data_dir)

@@ -21,6 +21,7 @@ _TARGETS: Final = ("scorer", "broker", "learner", "edge", "scorer", "scorer", "b
 _FROZEN: Final = ("scorer", "learner", "broker")
 _ALL_POINTS_FROM: Final = 50
 _P_HURRIED: Final = 0.2
+_PER_FULL_DISK: Final = 25
 _FIRST, _LAST = 0.25, 0.92  # before the first windows close there is nothing to learn
 _FREEZE_S: Final = (7.0, 11.0)  # a session of a consumer lasts 6 s
 _BROKER_AWAY_S: Final = (0.0, 4.0)
@@ -44,7 +45,7 @@ class Blow:
 
     Args:
         at: after how many records sent.
-        kind: `kill`, `point`, `freeze` or `leave`.
+        kind: `kill`, `point`, `freeze`, `leave`, or of a broker `full`: its disk.
         role: to whom.
         point: at which crash point, and at which time of passing it: `name:2`.
         hurried: the next blow does not wait until this one is got over.
@@ -64,7 +65,7 @@ def planned(seed: int, events: int, kills: int, roles: Sequence[str]) -> list[Bl
     """Return the same blows for the same arguments, spread over the records.
 
     Half of the kills are deaths at crash points, of 50 and more at every point there is; to every ten come a process
-    frozen beyond its session and a worker that leaves while another joins.
+    frozen beyond its session and a worker that leaves while another joins, to 25 a broker whose disk is full.
 
     >>> blows = planned(7, 5000, 4, ("scorer", "learner", "broker"))
     >>> sorted((blow.kind, blow.role) for blow in blows if blow.kind in ("kill", "leave"))
@@ -82,6 +83,7 @@ def planned(seed: int, events: int, kills: int, roles: Sequence[str]) -> list[Bl
     kinds += [("point", rng.choice(_passing(point, roles)), f"{point}:{_times(rng, point)}") for point in points]
     kinds += [("freeze", frozen[(seed + at) % len(frozen)], "") for at in range(more)]
     kinds += [("leave", _WORKERS[at % 2], "") for at in range(more)]
+    kinds += [("full", "broker", "")] * (kills // _PER_FULL_DISK if "broker" in roles else 0)
     rng.shuffle(kinds)
     at = sorted(int(events * rng.uniform(_FIRST, _LAST)) for _ in kinds)
     return [
@@ -184,6 +186,9 @@ class Monkey:
         if blow.kind == "freeze":
             await self._broker.freeze(self._rng.uniform(*_FREEZE_S))
             return self._recovery.begin("broker", "frozen")
+        if blow.kind == "full":
+            await self._broker.fill(self._rng.uniform(*_BROKER_AWAY_S))
+            return self._recovery.begin("broker", "full")
         await self._broker.kill(self._rng.uniform(*_BROKER_AWAY_S))
         return self._recovery.begin("broker")
 

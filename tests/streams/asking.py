@@ -82,7 +82,7 @@ class Asking:
                 self.failures.append("refused")
                 return
             try:
-                connection.request("POST", "/v1/events", body)
+                connection.request("POST", "/v1/events?forward=false", body)
                 response = connection.getresponse()
                 answer: Any = json.loads(response.read())
                 if response.status == 200:

@@ -12,7 +12,8 @@ the tables of paths are taken from `schemas`.
     late       before the watermark when it is read: scored, remembered, but no label will be known for it
     y          true if an outcome of the visitor is read whose time is in (t, t + within] before the label closes;
                false when the watermark has passed t + within
-    x          of the event itself, and of what was read of its visitor before it and was not later than it
+    x          of the event itself, and of what was read of its visitor before it and was not later than it; of an event
+               that an edge has scored the edge's, where it can be (`taken_from_edge`)
 
 What is kept is kept in the order of arrival and leaves at the front only (`_leave`). So nothing is forgotten, and no
 label closes, before its time; behind something newer it may stay a little longer, and only late records can tell.
@@ -21,6 +22,7 @@ label closes, before its time; behind something newer it may stay a little longe
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 import json
 import math
 import re
@@ -30,6 +32,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
+
+import msgspec
 
 from schemas.catalog import is_single_object, read_single_object
 from schemas.errors import SchemaUnknown
@@ -58,6 +62,7 @@ class Row:
     value: bytes | None
     at_ms: int
     is_tick: bool = False
+    said: bytes | None = None  # what an edge said of it to this model
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +82,7 @@ class Read:
         what: dead, tick, duplicate, scored, late (which is scored too) or other.
         event: the event's `_id`, "" of a tick or a dead record.
         x: what the model is given, None where nothing is scored.
+        by_edge: score and version, where an edge's are taken.
         closed: the labels that this record made known.
     """
 
@@ -84,6 +90,7 @@ class Read:
     event: str = ""
     x: X | None = None
     closed: tuple[Label, ...] = ()
+    by_edge: tuple[float, int] | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -118,7 +125,7 @@ class Oracle:
     ...     "identityMap": {"ECID": [{"id": "v"}]}}'''
     >>> oracle = Oracle(spec)
     >>> oracle.read(Row(view, 1_000))
-    Read(what='scored', event='1', x=((0.0,), ()), closed=())
+    Read(what='scored', event='1', x=((0.0,), ()), closed=(), by_edge=None)
     >>> oracle.read(Row(view, 1_000)).what
     'duplicate'
     >>> oracle.read(Row(b'{"tick": 61001}', 61_001, is_tick=True)).closed
@@ -174,6 +181,9 @@ class Oracle:
         if event in self._known:
             return Read("duplicate", event)
         self._known[event] = time_ms
+        by_edge = None
+        if x is not None and row.said is not None:
+            x, by_edge = taken_from_edge(row.said, self.spec, event, x) or (x, None)
 
         late = time_ms < self.watermark_ms
         closed = self._outcome(visitor, time_ms) if self.spec.outcome in kinds else []
@@ -187,7 +197,7 @@ class Oracle:
         self._remember(visitor, time_ms, kinds)
         closed += self._time_passes(time_ms)
         what = "other" if x is None else "late" if late else "scored"
-        return Read(what, event, x, tuple(closed))
+        return Read(what, event, x, tuple(closed), by_edge)
 
     def _decides(self, outcome_ms: int, pending: _Open) -> bool:
         return pending.time_ms < outcome_ms <= pending.time_ms + self.spec.within_ms
@@ -261,6 +271,47 @@ def x_of(fields: dict[str, Any], spec: Spec, time_ms: int, past: _Past | None) -
                 before = [each for each in past.recent.get(feature.kind, []) if each <= time_ms]
                 numbers.append((time_ms - before[-1]) / 1000 if before else math.nan)
     return tuple(numbers), tuple(categories)
+
+
+def taken_from_edge(said: bytes, spec: Spec, event: str, x: X) -> tuple[X, tuple[float, int]] | None:
+    """Return x, score and version that an edge says, if a model of this spec can have said so; else None.
+
+    Args:
+        said: the header's value, as `schemas/score_header.py` describes it.
+        x: what is known here; of it, the edge may know another count and another recency.
+    """
+    try:
+        form, digest, name, version, score, offset, learned_ms, at_ms, as_of_ms, numbers, categories = (
+            msgspec.msgpack.decode(said)
+        )
+    except (ValueError, TypeError):
+        return None
+    whole = (form, version, offset, learned_ms, at_ms, *([] if as_of_ms is None else [as_of_ms]))
+    if (
+        not all(type(each) is int for each in whole)
+        or form != 1
+        or min(version, learned_ms, at_ms) < 0
+        or offset < -1
+        or max(whole) >= 2**63
+        or digest != hashlib.sha256(spec.to_json().encode()).digest()[:8]
+        or name != f"{spec.name}/{event}"
+        or not math.isfinite(score)
+        or tuple(categories) != x[1]
+        or len(numbers) != len(x[0])
+    ):
+        return None
+    numeric = [each for each in spec.features if not isinstance(each, Category)]
+    for feature, given, known in zip(numeric, numbers, x[0], strict=True):
+        match feature:
+            case Count():
+                good = 0 <= given <= MOST_TIMES
+            case SecondsSince():
+                good = math.isnan(given) or 0 <= given < math.inf
+            case _:
+                good = given == known or (math.isnan(given) and math.isnan(known))
+        if not good:
+            return None
+    return (tuple(numbers), tuple(categories)), (score, version)
 
 
 def answers(spec: Spec, rows: Iterable[Row]) -> list[Read]:
@@ -462,6 +513,14 @@ def _category(fields: dict[str, Any], feature: Category) -> str:
     return value or ""
 
 
-def rows_of(records: Sequence[Any], tick_header: str) -> list[Row]:
-    """Return Kafka records as rows."""
-    return [Row(each.value, each.timestamp, any(name == tick_header for name, _ in each.headers)) for each in records]
+def rows_of(records: Sequence[Any], tick_header: str, score_header: str = "") -> list[Row]:
+    """Return Kafka records as rows; of several headers of a name the first counts."""
+    return [
+        Row(
+            each.value,
+            each.timestamp,
+            is_tick=any(name == tick_header for name, _ in each.headers),
+            said=next((value or b"" for name, value in each.headers if name == score_header), None),
+        )
+        for each in records
+    ]

@@ -20,6 +20,8 @@ from learners.join import Closed
 from schemas.errors import StateUnreadable
 from schemas.features import Count, SecondsSince, category, count, number
 from schemas.reader import Reader
+from schemas.records import LearnedThrough
+from schemas.score_header import ScoreHeader
 from schemas.tick import tick_headers, tick_value
 from streams.changes import FORMAT, Body
 from streams.partition import Partition, Taken
@@ -69,14 +71,16 @@ class Reading:
 
     state: Partition = field(default_factory=lambda: Partition(READER))
     examples: list[tuple[int, str, Any, bool, int]] = field(default_factory=list)
-    scored: list[tuple[str, Any]] = field(default_factory=list)
+    scored: list[tuple[str, str, str]] = field(default_factory=list)
     dead: list[int] = field(default_factory=list)
 
     def take(self, records: Iterable[ConsumerRecord]) -> Taken:
         taken = self.state.take(list(records))
         for seq, each in zip(self.state.number(len(taken.closed)), taken.closed, strict=True):
             self.examples.append((seq, each.pending.event, repr(each.pending.x), each.y, each.closed_at_ms))
-        self.scored += [(pending.event, repr(pending.x)) for pending in taken.pendings]
+        self.scored += [
+            (pending.event, repr(pending.x), repr(taken.forwarded.get(pending.number))) for pending in taken.pendings
+        ]
         self.dead += [record.offset for record, _ in taken.dead]
         return taken
 
@@ -103,10 +107,11 @@ class Step(NamedTuple):
     visitor: str
 
 
+ODD = ("again", "poison", "absurd", "tick", "misplaced", "by edge", "by edge", "by a strange edge")
 STEPS = st.lists(
     st.builds(
         Step,
-        st.sampled_from([VIEW, VIEW, VIEW, PURCHASE, PURCHASE, ADD, "again", "poison", "absurd", "tick", "misplaced"]),
+        st.sampled_from([VIEW, VIEW, VIEW, PURCHASE, PURCHASE, ADD, *ODD]),
         st.one_of(st.integers(-LATENESS_MS, 20_000), st.sampled_from([0, 0, WITHIN_MS, -90_000, 400_000])),
         st.sampled_from("abc"),
     ),
@@ -134,6 +139,8 @@ def log_of(steps: list[Step]) -> list[ConsumerRecord]:
             records.append(tick(offset, time_ms))
         elif what == "misplaced":
             records.append(_misplaced(offset, time_ms))
+        elif what.startswith("by"):
+            records.append(by_edge(did(offset, VIEW, time_ms, visitor), views=time_ms % 7 if what == "by edge" else -1))
         else:
             records.append(did(offset, what, time_ms, visitor))
         newest_ms = max(newest_ms, time_ms)
@@ -143,6 +150,18 @@ def log_of(steps: list[Step]) -> list[ConsumerRecord]:
 def _misplaced(offset: int, time_ms: int) -> ConsumerRecord:
     right = did(offset, VIEW, time_ms, "a")
     return record_of(offset, right.value, key=None if offset % 4 else b"other", at_ms=right.timestamp)
+
+
+def by_edge(record: ConsumerRecord, *, views: float = 3.0, score: float = 0.75, version: int = 8) -> ConsumerRecord:
+    """The record as an edge forwards it, which had counted so many views of the visitor."""
+    header = ScoreHeader(READER)
+    event = READER.read(record.value, record.timestamp)
+    (position, *_), categories = READER.x(event, None)
+    x = ((position, float(views), 1.5), categories)
+    value = header.value(event.id, version, score, LearnedThrough(), record.timestamp, None, x)
+    return record_of(
+        record.offset, record.value, key=record.key, at_ms=record.timestamp, headers=[(header.name, value)]
+    )
 
 
 def chunks(records: list[ConsumerRecord], cuts: Iterable[int]) -> list[list[ConsumerRecord]]:
@@ -193,6 +212,7 @@ def test_every_record_is_counted_once(steps: list[Step]) -> None:
 
     assert len(records) == counts.scored + counts.not_applicable + counts.duplicate + counts.dead + counts.ticks
     assert (len(whole.scored), len(whole.dead)) == (counts.scored, counts.dead)
+    assert counts.forwarded + counts.forwarded_unusable <= counts.scored
     assert counts.scored - counts.late == join.opened
     assert len(whole.examples) == join.opened - join.waiting
     assert list(range(len(whole.examples))) == [seq for seq, *_ in whole.examples]
@@ -358,7 +378,7 @@ def test_a_late_event_is_scored_and_gets_no_label() -> None:
     """Which label would be right is not known any more; one at the watermark is not late."""
     got = reading(did(0, ADD, 100_000), did(1, VIEW, 94_999), did(2, VIEW, 95_000), tick(3, 300_000))
 
-    assert ["1", "2"] == [name for name, _ in got.scored]
+    assert ["1", "2"] == [name for name, *_ in got.scored]
     assert {"2": False} == got.labels
     assert 1 == got.state.counts.late
 
@@ -400,6 +420,48 @@ def test_touched_visitors_are_those_whose_profile_changed() -> None:
     assert ["a", "b"] == list(taken.touched)
     assert [[NOW_MS, NOW_MS + 10]] == taken.touched["a"].times
     assert {} == got.take([_at(4, did(0, VIEW, 0, "a")), record_of(5, b"{")]).touched
+
+
+def test_an_edges_score_is_taken_with_its_x_and_survives_a_restart() -> None:
+    """It wants no other score, and the example has what was known when it was made."""
+    got = Reading()
+    taken = got.take([by_edge(did(0, VIEW, 0)), did(1, VIEW, 10)])
+    got.restart()
+    (closed, _) = got.take([tick(2, 300_000)]).closed
+
+    assert ["1"] == [pending.event for pending in taken.unscored]
+    assert (0.75, 8) == (closed.pending.score, closed.pending.version)
+    assert (3.0, 1.5) == closed.pending.x[0][1:]
+    assert (2, 1, 0) == (got.state.counts.scored, got.state.counts.forwarded, got.state.counts.forwarded_unusable)
+
+
+def test_an_edges_score_that_cannot_be_taken_is_counted_and_made_here() -> None:
+    """A count below 0: no model of this definition has said so."""
+    taken = (got := Reading()).take([by_edge(did(0, VIEW, 0), views=-1)])
+
+    assert ["0"] == [pending.event for pending in taken.unscored]
+    assert 0.0 == taken.pendings[0].x[0][1]
+    assert (0, 1) == (got.state.counts.forwarded, got.state.counts.forwarded_unusable)
+
+
+def test_an_edges_word_makes_no_poison_good() -> None:
+    """An absurd event is a dead letter however it came."""
+    absurd = did(0, VIEW, 0, search={"position": 1e12})
+    good = by_edge(did(0, VIEW, 0))
+    got = reading(record_of(0, absurd.value, headers=good.headers))
+
+    assert [0] == got.dead
+    assert 0 == got.state.counts.forwarded
+
+
+def test_counts_of_an_older_journal_are_read() -> None:
+    """Written before edges forwarded: there were none."""
+    body = msgspec.msgpack.decode(reading(did(0, VIEW, 0)).state.snapshot())
+    totals = body[2]
+    totals[-1] = totals[-1][:8]
+    restored = Partition.restore(READER, [msgspec.msgpack.encode(_with(body, "totals", totals))])
+
+    assert (1, 0) == (restored.counts.scored, restored.counts.forwarded)
 
 
 # --- what is kept -----------------------------------------------------------------------------------------------------

@@ -1,13 +1,15 @@
 """Ten thousand schedules: what a partition answers is what the rules say, whatever arrives and in whatever order.
 
-A schedule is a log made from a seed: visitors, events, outcomes, repeats, disorder, ticks, poison and records from the
-far future, cut into chunks anywhere. Times are milliseconds and windows a few dozen of them, so that the edges of every
-window are met thousands of times. A failing schedule is made small and shown with its seed. (A generator of our own: a
-schedule takes 2 ms, and Hypothesis alone would take more than that to draw it.)
+A schedule is a log made from a seed: visitors, events, outcomes, repeats, disorder, ticks, poison, records from the far
+future and records with an edge's score, or what is none, cut into chunks anywhere. Times are milliseconds and windows a
+few dozen of them, so that the edges of every window are met thousands of times. A failing schedule is made small and
+shown with its seed. (A generator of our own: a schedule takes 2 ms, and Hypothesis alone would take more than that to
+draw it.)
 """
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import random
 from collections import Counter
@@ -20,12 +22,13 @@ import msgspec
 import pytest
 from aiokafka import ConsumerRecord
 
+from learners.join import Pending
 from schemas.features import Count, SecondsSince, Spec, category, hour, number
 from schemas.reader import FUTURE_MS, Reader
-from schemas.tick import tick_headers, tick_value
-from streams.partition import Partition
+from schemas.tick import TICK_HEADER, tick_headers, tick_value
+from streams.partition import Partition, Taken
 from tests.schemas.events import ADD, NOW_MS, PURCHASE, VIEW, iso, spec_of
-from tests.streams.oracle import Oracle, Row, labels_in_truth
+from tests.streams.oracle import Oracle, Row, labels_in_truth, rows_of
 
 SCHEDULES: Final = 10_000
 MOST_EVENTS: Final = 16
@@ -71,16 +74,17 @@ class Sent:
     kind: str = ""
     time_ms: int = 0
     at_ms: int = 0
+    said: str = ""  # by an edge: "score", or what is wrong with what it says
 
     @property
     def is_far(self) -> bool:
         """Whether it is from too far ahead of its own record to be believed."""
         return self.what != "poison" and self.time_ms > self.at_ms + FUTURE_MS
 
-    def record(self, offset: int) -> ConsumerRecord:
+    def record(self, offset: int, spec: Spec) -> ConsumerRecord:
         """The record as Kafka holds it."""
         value = POISON[self.time_ms % len(POISON)] if self.what == "poison" else self._value()
-        headers = tuple(tick_headers()) if self.what == "tick" else ()
+        headers = tuple(tick_headers()) if self.what == "tick" else self._score_headers(spec) if self.said else ()
         return ConsumerRecord(
             topic="events", partition=0, offset=offset, timestamp=NOW_MS + self.at_ms, timestamp_type=0,
             key=self.visitor.encode(), value=value, checksum=None, serialized_key_size=1, serialized_value_size=1,
@@ -96,6 +100,50 @@ class Sent:
             f'{{"_id": "{self.name}", "timestamp": "{when}", "eventType": "{self.kind}", "search": {{"position": '
             f'{position}}}, "identityMap": {{"ECID": [{{"id": "{self.visitor}", "primary": true}}]}}}}'
         ).encode()
+
+    def _score_headers(self, spec: Spec) -> tuple[tuple[str, bytes], ...]:
+        """What an edge says of it that knew another moment of the visitor's past."""
+        if self.said == "of another model":
+            return (("freshet.score.other", b"whatever"),)
+        time_ms, nan = self.time_ms, float("nan")
+        since_s = nan if time_ms % 2 else time_ms / 1000
+        hours = float((NOW_MS + time_ms) // 3_600_000 % 24)
+        numbers = [float(time_ms % 3), float(time_ms % 5), 7.0, since_s, nan, hours]
+        digest = hashlib.sha256(spec.to_json().encode()).digest()[:8]
+        fields: list[Any] = [1, digest, f"m/{self.name}", time_ms, 0.25, 3, 4, 5, None, numbers, [self.kind]]
+        match self.said:
+            case "format":
+                fields[0] = 2
+            case "spec":
+                fields[1] = bytes(8)
+            case "event":
+                fields[2] = "m/another"
+            case "version":
+                fields[3] = -1
+            case "score":
+                pass
+            case "no score":
+                fields[4] = nan
+            case "width":
+                numbers.pop()
+            case "number":
+                numbers[0] += 1
+            case "hour":
+                numbers[5] = nan
+            case "count":
+                numbers[1] = -1.0
+            case "recency":
+                numbers[3] = float("inf")
+            case "category":
+                fields[10] = ["another"]
+        value = msgspec.msgpack.encode(fields)
+        return (("freshet.score.m", value[:-1] if self.said == "cut" else value), ("freshet.score.m", b"a second one"))
+
+
+SAID: Final = (
+    *[""] * 12, *["score"] * 12, "of another model", "format", "spec", "event", "version", "no score", "width",
+    "number", "hour", "count", "recency", "category", "cut",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +161,11 @@ class Schedule:
 
     @property
     def records(self) -> list[ConsumerRecord]:
-        return _records(self.sent)
+        return _records(self.sent, self.spec)
+
+    @property
+    def rows(self) -> list[Row]:
+        return rows_of(self.records, TICK_HEADER, "freshet.score.m")
 
     def __str__(self) -> str:
         lines = "".join(f"\n  {each}" for each in self.sent)
@@ -121,8 +173,8 @@ class Schedule:
 
 
 @lru_cache(maxsize=4)
-def _records(sent: tuple[Sent, ...]) -> list[ConsumerRecord]:
-    return [each.record(offset) for offset, each in enumerate(sent)]
+def _records(sent: tuple[Sent, ...], spec: Spec) -> list[ConsumerRecord]:
+    return [each.record(offset, spec) for offset, each in enumerate(sent)]
 
 
 def schedule_of(spec: Spec, seed: int) -> Schedule:
@@ -133,7 +185,8 @@ def schedule_of(spec: Spec, seed: int) -> Schedule:
     for (arrives_ms, each), odd in zip(list(arriving), rng.choices(_ODD, k=len(arriving)), strict=True):
         arriving += _odd(rng, spec, arrives_ms, each, odd, in_time=in_time)
     arriving.sort(key=lambda each: each[0])
-    sent = [each for _, each in arriving]
+    # Each copy for itself: of two, one may have come by an edge, and the first one counts.
+    sent = [replace(each, said=rng.choice(SAID)) if each.what == "event" else each for _, each in arriving]
     if in_time:
         over_ms = max(each.time_ms for each in sent if not each.is_far) + spec.within_ms + spec.lateness_ms + 1
         sent.append(Sent("tick", time_ms=over_ms, at_ms=over_ms))
@@ -219,7 +272,7 @@ def of_partition(schedule: Schedule) -> list[Answer]:
     answers = []
     for start, end in _chunks(schedule):
         taken = partition.take(records[start:end])
-        scored = [(each.event, _plain(each.x)) for each in taken.pendings]
+        scored = [(each.event, _plain(each.x), _by_edge(each, taken)) for each in taken.pendings]
         labels = [(each.pending.event, each.y, _plain(each.pending.x)) for each in taken.closed]
         answers.append(Answer(tuple(scored), _sorted(labels), tuple(record.offset for record, _ in taken.dead)))
     return answers
@@ -228,15 +281,19 @@ def of_partition(schedule: Schedule) -> list[Answer]:
 def of_oracle(schedule: Schedule, spec: Spec) -> list[Answer]:
     """Return what the rules say, chunk by chunk."""
     oracle = Oracle(spec)
-    rows = [Row(each.value, each.timestamp, bool(each.headers)) for each in schedule.records]
-    read = [oracle.read(row) for row in rows]
+    read = [oracle.read(row) for row in schedule.rows]
     answers = []
     for start, end in _chunks(schedule):
-        scored = [(each.event, _plain(each.x)) for each in read[start:end] if each.x is not None]
+        scored = [(each.event, _plain(each.x), each.by_edge) for each in read[start:end] if each.x is not None]
         labels = [(label.event, label.y, _plain(label.x)) for each in read[start:end] for label in each.closed]
         dead = [offset for offset in range(start, end) if read[offset].what == "dead"]
         answers.append(Answer(tuple(scored), _sorted(labels), tuple(dead)))
     return answers
+
+
+def _by_edge(pending: Pending, taken: Taken) -> tuple[float, int] | None:
+    """Score and version that are settled, since an edge has said them."""
+    return (pending.score, pending.version) if pending.number in taken.forwarded else None
 
 
 def _chunks(schedule: Schedule) -> list[tuple[int, int]]:
@@ -278,8 +335,7 @@ def order_decides_nothing(schedule: Schedule) -> bool:
     if not schedule.in_time:
         return True
     in_order = replace(schedule, sent=tuple(sorted(schedule.sent, key=lambda each: each.time_ms)))
-    rows = [Row(each.value, each.timestamp, bool(each.headers)) for each in schedule.records]
-    return labels_of(schedule) == labels_of(in_order) == sorted(labels_in_truth(schedule.spec, rows))
+    return labels_of(schedule) == labels_of(in_order) == sorted(labels_in_truth(schedule.spec, schedule.rows))
 
 
 def the_far_future_decides_nothing(schedule: Schedule) -> bool:
@@ -338,6 +394,24 @@ def _told(schedule: Schedule, seed: int, law: Callable[[Schedule], bool]) -> str
     return f"seed {seed}: {law.__name__} does not hold; smallest schedule: {small}\nfound {found}"
 
 
+def test_the_first_of_two_copies_decides_whose_score_it_is() -> None:
+    """One by the edge and one not, both ways: the label's x is that of the first."""
+    plain = Sent("event", "e", "a", VIEW, time_ms=100, at_ms=100)
+    by_edge = replace(plain, said="score")
+    end = Sent("tick", time_ms=1000, at_ms=1000)
+    first_plain, first_by_edge = (
+        Schedule(SPECS["usual"], sent, (), in_time=True) for sent in ((plain, by_edge, end), (by_edge, plain, end))
+    )
+
+    assert [(None, 0.0), ((0.25, 100), 7.0)] == [
+        (answer.scored[0][2], answer.labels[0][2][0][2])
+        for schedule in (first_plain, first_by_edge)
+        for answer in of_partition(schedule)
+    ]
+    assert as_the_rules_say(first_plain)
+    assert as_the_rules_say(first_by_edge)
+
+
 @pytest.mark.parametrize("field", ["within_ms", "lateness_ms", "remembers_ms"])
 @pytest.mark.parametrize("by_ms", [-1, 1])
 def test_the_schedules_tell_rules_apart_that_differ_by_a_millisecond(field: str, by_ms: int) -> None:
@@ -355,13 +429,18 @@ def test_every_kind_of_record_is_met() -> None:
     for seed in range(400):
         schedule = schedule_of(SPECS["usual"], seed)
         oracle = Oracle(schedule.spec)
-        for record in schedule.records:
-            read = oracle.read(Row(record.value, record.timestamp, bool(record.headers)))
+        for row in schedule.rows:
+            read = oracle.read(row)
             met[read.what] += 1
+            if read.x is not None and row.said is not None:
+                met["not as the edge says" if read.by_edge is None else "as the edge says"] += 1
             met.update(f"label {label.y}" for label in read.closed)
         met["far"] += sum(each.is_far for each in schedule.sent)
 
-    assert {"scored", "late", "other", "dead", "duplicate", "tick", "far", "label True", "label False"} == set(met)
+    assert {
+        "scored", "late", "other", "dead", "duplicate", "tick", "far", "label True", "label False", "as the edge says",
+        "not as the edge says",
+    } == set(met)  # fmt: skip
     assert min(met.values()) >= 200
 
 
@@ -386,7 +465,7 @@ def test_an_id_is_known_for_the_lateness_and_the_window(after_ms: int, known: bo
     schedule = Schedule(SPECS["usual"], (first, time_passes, first, replace(time_passes, time_ms=1000)), (), True)
     (answer,) = of_partition(schedule)
 
-    assert (["e"] if known else ["e", "e"]) == [event for event, _ in answer.scored]
+    assert (["e"] if known else ["e", "e"]) == [event for event, *_ in answer.scored]
     assert [("e", False)] == labels_of(schedule)
     assert as_the_rules_say(schedule)
 
