@@ -1,9 +1,10 @@
 """What an edge's answer costs: the door, beside the same door in Starlette and beside an ASGI app that does nothing.
 
 `python -m benchmarks.edge` starts each as a process of its own behind the same server (uvicorn, httptools, uvloop), and
-asks them by turns, in random order, over one keep-alive connection, so that whatever else the machine does meets all of
-them. The door is asked with events and, in a row of its own, with tensors of the same `x`. Absolute figures are this
-machine's; the ratios travel. Starlette is no dependency: its row is there where it is installed.
+asks them by turns, in random order, over one keep-alive connection and over 16 that send at the same moment, so that
+whatever else the machine does meets all of them. The door is asked with events and, in a row of its own, with tensors
+of the same `x`. Absolute figures are this machine's; the ratios travel. Starlette is no dependency: its row is there
+where it is installed.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,7 @@ EVENTS = 500
 LEARNED = 5_000
 REQUESTS = 2_000
 ROUNDS = 7
+TOGETHER = 16
 SWAP_EVERY_S = 0.2
 
 BARE = "ASGI echo and one onnxruntime run"
@@ -53,7 +55,7 @@ STARLETTE = "the door's answer in Starlette"
 
 
 def run(requests: int = REQUESTS, rounds: int = ROUNDS) -> dict[str, dict[str, float]]:
-    """Print the table; return the medians by server: p50 and p99 in µs, CPU µs a request."""
+    """Print the table; return the medians by server: p50 and p99 in µs, CPU µs a request, and that of 16 together."""
     servers = [BARE, DOOR, SWAPPING, INFER]
     if importlib.util.find_spec("starlette"):
         servers.append(STARLETTE)
@@ -61,23 +63,29 @@ def run(requests: int = REQUESTS, rounds: int = ROUNDS) -> dict[str, dict[str, f
         events, tensors = _prepare(Path(directory))
         size = sum(map(len, events)) / len(events)
         click.echo(f"{rounds} rounds by turns, {requests} requests each, events of {size:.0f} bytes")
-        figures: dict[str, dict[str, list[float]]] = {server: {"p50": [], "p99": [], "cpu": []} for server in servers}
+        figures: dict[str, dict[str, list[float]]] = {
+            server: {"p50": [], "p99": [], "cpu": [], "together": []} for server in servers
+        }
         with _running(servers, Path(directory)) as asked:
             turns = list(asked.items())
             for _ in range(rounds):
                 random.shuffle(turns)
-                for server, (process, connection) in turns:
-                    bodies = tensors if server == INFER else events
-                    for name, figure in _measure(process, connection, _path(server), bodies, requests).items():
+                for server, (process, port) in turns:
+                    whole = _requests(_path(server), tensors if server == INFER else events)
+                    taken = _measure(process, port, whole, requests)
+                    taken["together"] = _measure_together(process, port, whole, requests)
+                    for name, figure in taken.items():
                         figures[server][name].append(figure)
     medians = {server: {name: statistics.median(each) for name, each in by.items()} for server, by in figures.items()}
-    click.echo("\n| server | p50 µs | p99 µs | CPU µs a request | runs | beside the door |")
-    click.echo("|---|---|---|---|---|---|")
+    click.echo(
+        f"\n| server | p50 µs | p99 µs | CPU µs a request | beside bare | {TOGETHER} at once: CPU µs | beside bare |"
+    )
+    click.echo("|---|---|---|---|---|---|---|")
     for server, median in medians.items():
-        runs = ", ".join(f"{each:.0f}" for each in sorted(figures[server]["cpu"]))
-        ratio = median["cpu"] / medians[DOOR]["cpu"]
+        one, together = (median[name] / medians[BARE][name] for name in ("cpu", "together"))
         click.echo(
-            f"| {server} | {median['p50']:.0f} | {median['p99']:.0f} | {median['cpu']:.0f} | {runs} | {ratio:.2f}× |"
+            f"| {server} | {median['p50']:.0f} | {median['p99']:.0f} | {median['cpu']:.0f} | {one:.2f}× | "
+            f"{median['together']:.0f} | {together:.2f}× |"
         )
     if STARLETTE not in medians:
         click.echo("\nfor the row of Starlette: pip install starlette")
@@ -134,42 +142,40 @@ def _path(server: str) -> str:
 
 
 @contextmanager
-def _running(servers: list[str], directory: Path) -> Iterator[dict[str, tuple[psutil.Process, socket.socket]]]:
+def _running(servers: list[str], directory: Path) -> Iterator[dict[str, tuple[psutil.Process, int]]]:
     children: list[subprocess.Popen[str]] = []
-    asked: dict[str, tuple[psutil.Process, socket.socket]] = {}
+    asked: dict[str, tuple[psutil.Process, int]] = {}
     try:
         for server in servers:
             argv = [sys.executable, "-m", "benchmarks.edge", "--serve", server, "--directory", str(directory)]
             child = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
             children.append(child)
             assert child.stdout is not None
-            connection = socket.create_connection(("127.0.0.1", int(child.stdout.readline())), timeout=10)
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            asked[server] = (psutil.Process(child.pid), connection)
+            asked[server] = (psutil.Process(child.pid), int(child.stdout.readline()))
         yield asked
     finally:
-        for _, connection in asked.values():
-            connection.close()
         for child in children:
             child.terminate()
             child.wait(10)
 
 
-def _measure(
-    process: psutil.Process, connection: socket.socket, path: str, bodies: list[bytes], requests: int
-) -> dict[str, float]:
+def _requests(path: str, bodies: list[bytes]) -> list[bytes]:
     head = f"POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: "
-    whole = [f"{head}{len(body)}\r\n\r\n".encode() + body for body in bodies]
-    for number in range(100):
-        _ask(connection, whole[number])
-    cpu_before = sum(process.cpu_times()[:2])
-    took_ns = []
-    for number in range(requests):
-        request = whole[number % len(whole)]
-        started = time.perf_counter_ns()
-        _ask(connection, request)
-        took_ns.append(time.perf_counter_ns() - started)
-    cpu_s = sum(process.cpu_times()[:2]) - cpu_before
+    return [f"{head}{len(body)}\r\n\r\n".encode() + body for body in bodies]
+
+
+def _measure(process: psutil.Process, port: int, whole: list[bytes], requests: int) -> dict[str, float]:
+    with _connected(port) as connection:
+        for number in range(100):
+            _ask(connection, whole[number])
+        cpu_before = sum(process.cpu_times()[:2])
+        took_ns = []
+        for number in range(requests):
+            request = whole[number % len(whole)]
+            started = time.perf_counter_ns()
+            _ask(connection, request)
+            took_ns.append(time.perf_counter_ns() - started)
+        cpu_s = sum(process.cpu_times()[:2]) - cpu_before
     took_ns.sort()
     return {
         "p50": took_ns[requests // 2] / 1000,
@@ -178,8 +184,32 @@ def _measure(
     }
 
 
+def _measure_together(process: psutil.Process, port: int, whole: list[bytes], requests: int) -> float:
+    """Return the CPU µs a request of connections that all send, and then all wait for their answers."""
+    with ExitStack() as stack:
+        connections = [stack.enter_context(_connected(port)) for _ in range(TOGETHER)]
+        cpu_before = sum(process.cpu_times()[:2])
+        for number in range(0, requests, TOGETHER):
+            for place, connection in enumerate(connections):
+                connection.sendall(whole[(number + place) % len(whole)])
+            for connection in connections:
+                _take(connection)
+        cpu_s = sum(process.cpu_times()[:2]) - cpu_before
+    return cpu_s / requests * 1e6
+
+
+def _connected(port: int) -> socket.socket:
+    connection = socket.create_connection(("127.0.0.1", port), timeout=10)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return connection
+
+
 def _ask(connection: socket.socket, request: bytes) -> None:
     connection.sendall(request)
+    _take(connection)
+
+
+def _take(connection: socket.socket) -> None:
     received = connection.recv(65536)
     head, _, body = received.partition(b"\r\n\r\n")
     if not head.startswith(b"HTTP/1.1 200"):

@@ -180,8 +180,8 @@ class Connection(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """Go on with the next request. As uvicorn does it, but for a timer that is set and cancelled each time."""
         self.server_state.total_requests += 1
-        if self.transport.is_closing():
-            self.deadline_s = self.loop.time() + LINGER_S
+        if self.transport.is_closing():  # as soon as its caller has taken the answer
+            self.deadline_s = self.loop.time() + self.server_state.limits.request_s
             return
         self.flow.resume_reading()
         if self.pipeline:
@@ -199,7 +199,12 @@ class Connection(HttpToolsProtocol):
     def resume_writing(self) -> None:
         super().resume_writing()
         limits = self.server_state.limits
-        self.deadline_s = self.loop.time() + (limits.request_s if self._in_message else limits.idle_s)
+        if self._in_message:
+            self.deadline_s = self.loop.time() + limits.request_s
+        elif self.cycle.response_complete:
+            self.deadline_s = self.loop.time() + limits.idle_s
+        else:
+            self.deadline_s = _NEVER
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is not HTTP; `msg` is uvicorn's, and not for callers."""

@@ -230,6 +230,16 @@ def test_an_answer_that_nobody_takes_is_thrown_away(start: Start) -> None:
         assert not serving.server.server_state.tasks
 
 
+def test_a_last_answer_waits_for_a_slow_reader(start: Start) -> None:
+    """The connection is to end behind it, and does not end before it: the caller begins to read after two seconds."""
+    serving = start(Talking())
+    with contextlib.closing(serving.raw(LAST)) as raw:
+        time.sleep(2)
+        answer = everything(raw)
+
+    assert len(answer.partition(b"\r\n\r\n")[2]) == 16 * MIB
+
+
 # --- heads ------------------------------------------------------------------------------------------------------------
 
 
