@@ -136,7 +136,7 @@ class Snapshot:
         profiles: OrderedDict[str, Profile],
     ) -> None:
         self._from_offset = from_offset
-        # Lists of what is there already: a stall of some 20 ms for a million visitors, once a snapshot.
+        # Lists of what is there already: a stall of a second for a million visitors, once a snapshot.
         self._known = list(islice(known.items(), max(0, len(known) - len(changed.known))))
         self._known_at = changed.known_at - len(self._known)
         self._outcomes = list(islice(join.outcomes, max(0, len(join.outcomes) - len(changed.outcomes))))
