@@ -2,8 +2,9 @@
 
 `python -m benchmarks.journal` (or `make bench`) prints, for each number of visitors, the CPU time an event takes in the
 state (decode, validate, profile, features, join) and in the journal (what changed and a slice of the snapshot, as
-bytes), what the journal writes, what a visitor takes of memory, and what taking over costs. Each number runs in a
-process of its own; the broker, which costs the same for all, stands in `benchmarks.scorer`.
+bytes), how long the longest entry holds everything up, what the journal writes, what a visitor takes of memory, and
+what taking over costs. Each number runs in a process of its own; the broker, which costs the same for all, stands in
+`benchmarks.scorer`.
 """
 
 from __future__ import annotations
@@ -39,10 +40,11 @@ def run() -> None:
     """Print the table."""
     click.echo(f"{EVENTS} page views by visitors drawn at random, after each visitor has been seen once\n")
     click.echo(
-        "| visitors | state, µs an event | journal, µs an event | both, beside the first | journal bytes an event "
+        "| visitors | state, µs an event | journal, µs an event | both, beside the first | longest entry, ms "
+        "| journal bytes an event "
         "| memory a visitor | entries to take over | taking over, s |"
     )
-    click.echo("|---|---|---|---|---|---|---|---|")
+    click.echo("|---|---|---|---|---|---|---|---|---|")
     first = 0.0
     for visitors in VISITORS:
         argv = [sys.executable, "-m", "benchmarks.journal", str(visitors)]
@@ -52,6 +54,7 @@ def run() -> None:
         first = first or both
         click.echo(
             f"| {visitors:,} | {row['state_us']:.1f} | {row['journal_us']:.1f} | {both / first:.2f}× "
+            f"| {row['longest_ms']:.0f} "
             f"| {row['journal_bytes']:.0f} | {row['visitor_bytes']:,.0f} B | {row['takeover_mb']:.1f} MB "
             f"| {row['takeover_s']:.2f} |"
         )
@@ -72,7 +75,7 @@ def _measure(visitors: int) -> dict[str, float]:
 
     rng = random.Random(1)
     chunks = list(_chunks((rng.randrange(visitors) for _ in range(EVENTS)), offset=visitors, per_ms=10))
-    state_s = journal_s = 0.0
+    state_s = journal_s = longest_s = 0.0
     written_bytes = 0
     for number, chunk in enumerate(chunks, 1):
         started_s = time.process_time()
@@ -80,7 +83,9 @@ def _measure(visitors: int) -> dict[str, float]:
         taken_s = time.process_time()
         if number % _ENTRY_EVERY == 0:
             written_bytes += len(state.change().body)
-        journal_s += time.process_time() - taken_s
+        entry_s = time.process_time() - taken_s
+        journal_s += entry_s
+        longest_s = max(longest_s, entry_s)
         if number % _COLLECT_EVERY == 0:
             garbage.collect()
         state_s += taken_s - started_s
@@ -96,6 +101,7 @@ def _measure(visitors: int) -> dict[str, float]:
     return {
         "state_us": state_s / EVENTS * 1e6,
         "journal_us": journal_s / EVENTS * 1e6,
+        "longest_ms": longest_s * 1e3,
         "journal_bytes": written_bytes / EVENTS,
         "visitor_bytes": visitor_bytes,
         "takeover_mb": sum(map(len, bodies)) / 1e6,

@@ -19,7 +19,7 @@ from schemas.generated import APPLIES
 from schemas.reader import X
 from schemas.records import LearnedThrough
 from scoring.answer import Past, ProfileUsed
-from scoring.problem import Problem, problem_of
+from scoring.problem import Problem, problem_of, where_wrong
 from scoring.profiles import Profiles
 from scoring.session import Session
 
@@ -137,9 +137,7 @@ def _read(body: bytes) -> _Request:
     try:
         request = _decode(body)
     except msgspec.ValidationError as error:
-        problem, _, path = str(error).partition(" - at `$")
-        field = path.rstrip("`").removeprefix(".")
-        detail = f"{field or 'the request'} is wrong: {problem[0].lower()}{problem[1:]}"
+        field, detail = where_wrong(error)
         raise Problem(400, "candidates-invalid", detail, field=field) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         detail = 'the body is not JSON; send {"event": {…}, "candidates": [{…}, …]}'

@@ -15,7 +15,7 @@ from msgspec import UNSET, UnsetType
 
 from scoring.binary import LENGTH_HEADER, Tail
 from scoring.feed import AnyInput, Input, Numbers, RowsOfNumbers, RowsOfTexts, Texts, feed_of, row_of
-from scoring.problem import Problem, invalid, malformed
+from scoring.problem import Problem, invalid, malformed, where_wrong
 from scoring.response import JSON, Response
 from scoring.session import Session
 from scoring.signature import Signature, signature_of
@@ -50,7 +50,7 @@ class _Request(_Asked):
     inputs: list[Input]
 
 
-# Most requests are one of these two, and decoding a list in one step with the rest takes half the time.
+# Most requests are one of these two, and decoding a list in one step with the rest is faster.
 class _FlatRequest(_Asked):
     inputs: list[Numbers | Texts]
 
@@ -164,12 +164,8 @@ def _read_any(text: bytes) -> _Request:
     try:
         return _decode(text)
     except msgspec.ValidationError as error:
-        problem, _, path = str(error).partition(" - at `$")
-        field = path.rstrip("`").removeprefix(".")
-        detail = f"is wrong: {problem[0].lower()}{problem[1:]}"
-        if field:
-            raise invalid(field, detail) from None
-        raise malformed(f"the request {detail}") from None
+        field, detail = where_wrong(error)
+        raise malformed(detail, field) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise malformed(
             "the body is not a JSON inference request; with binary data, Inference-Header-Content-Length says where the"

@@ -19,7 +19,7 @@ import msgspec
 
 from scoring.answer import Answer
 from scoring.body import Scope
-from scoring.problem import Problem
+from scoring.problem import Problem, where_wrong
 from scoring.response import Response, json_response
 
 PATHS: Final = ("/ee/v1/interact", "/ee/v2/interact")
@@ -79,9 +79,7 @@ def read_interaction(scope: Scope, body: bytes, now_ms: int) -> Interaction:
     try:
         request = _decode(body)
     except msgspec.ValidationError as error:
-        problem, _, path = str(error).partition(" - at `$")
-        field = path.rstrip("`").removeprefix(".")
-        detail = f"{field or 'the request'} is wrong: {problem[0].lower()}{problem[1:]}"
+        field, detail = where_wrong(error)
         raise Problem(400, "not-an-interaction", detail, field=field) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise Problem(400, "not-an-interaction", 'the body is not JSON; send {"events": [{"xdm": {…}}]}') from None

@@ -102,6 +102,18 @@ def malformed(detail: str, field: str = "") -> Problem:
     return Problem(400, "inference-invalid", detail, field=field)
 
 
+def where_wrong(error: msgspec.ValidationError) -> tuple[str, str]:
+    """Return the field of a request that is of the wrong kind, "" for the request itself, and a sentence about it.
+
+    >>> try: msgspec.json.decode(b'{"rows": "many"}', type=dict[str, int])
+    ... except msgspec.ValidationError as error: where_wrong(error)
+    ('[...]', '[...] is wrong: expected `int`, got `str`')
+    """
+    problem, _, path = str(error).partition(" - at `$")
+    field = path.rstrip("`").removeprefix(".")
+    return field, f"{field or 'the request'} is wrong: {problem[0].lower()}{problem[1:]}"
+
+
 def unavailable(name: str, detail: str) -> Problem:
     """Return a problem that will pass by itself."""
     return Problem(503, name, detail, headers=(_RETRY_AFTER,))

@@ -1,8 +1,8 @@
 """Turn: the requests that have come whole in one turn of the event loop, answered one after another, without tasks.
 
 A task for each request, and ASGI's messages, take as long as a small model does. And where requests wait at the same
-moment, reading all and then answering all, not each by turns, finds the code of every step in the processor's caches:
-with 16 connections that is a third of the time.
+moment, reading all and then answering all, not each by turns, finds the code of every step in the processor's caches
+(docs/decisions/0010-turns.md).
 """
 
 from __future__ import annotations

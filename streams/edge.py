@@ -145,17 +145,18 @@ async def _serve(
             each.stop()
 
     await edge.start()
-    watching = asyncio.create_task(doorkeeper.watch())
     try:
         with StopSignals(stop):
             log.info("edge_listening url=%s", _url(listener, "http" if tls is None else "https"))
             if admin_listener is not None:
                 log.info("admin_listening url=%s", _url(admin_listener))
             async with asyncio.TaskGroup() as group:
-                for each in servers:
-                    group.create_task(each.run_until_stopped())
+                watching = group.create_task(doorkeeper.watch())
+                async with asyncio.TaskGroup() as serving:
+                    for each in servers:
+                        serving.create_task(each.run_until_stopped())
+                watching.cancel()
     finally:
-        watching.cancel()
         await edge.stop()
     log.info("edge_stopped requests=%d swaps=%d", server.server_state.total_requests, edge.engine.swapped)
 
